@@ -1,0 +1,102 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Every target of ours is built with the same strict settings.
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .strictMemorySafety(),
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+]
+
+/// Code written by protoc keeps the rules that its generator follows.
+let generated: [SwiftSetting] = [.swiftLanguageMode(.v6), .enableUpcomingFeature("InternalImportsByDefault")]
+
+let log: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let grpc: [Target.Dependency] = [
+    .product(name: "GRPCCore", package: "grpc-swift-2"),
+    .product(name: "GRPCNIOTransportHTTP2Posix", package: "grpc-swift-nio-transport"),
+    .product(name: "GRPCProtobuf", package: "grpc-swift-protobuf"),
+    .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+    .product(name: "NIOCore", package: "swift-nio"),
+    .product(name: "NIOPosix", package: "swift-nio"),
+    .product(name: "NIOHTTP2", package: "swift-nio-http2"),
+    .product(name: "NIOHPACK", package: "swift-nio-http2"),
+]
+let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+
+let package = Package(
+    name: "network-manager",
+    platforms: [.macOS(.v15)],
+    products: [
+        .library(name: "NetworkManager", targets: ["NetworkManager", "Model"]),
+        .library(name: "ForgeAPI", targets: ["API", "Protos"]),
+        .library(name: "ForgeKernel", targets: ["Sys", "Wire", "Netlink", "Namespaces"]),
+        .executable(name: "forge", targets: ["forge"]),
+        .executable(name: "forged", targets: ["forged"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+        .package(url: "https://github.com/apple/swift-nio-http2", from: "1.46.0"),
+        .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+        .package(url: "https://github.com/grpc/grpc-swift-2", from: "2.4.0"),
+        .package(url: "https://github.com/grpc/grpc-swift-nio-transport", from: "2.9.0"),
+        .package(url: "https://github.com/grpc/grpc-swift-protobuf", from: "2.4.0"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
+    ],
+    targets: [
+        // C: shims and constants; nothing else imports C.
+        .target(name: "CLinux"),
+
+        // L0
+        .target(name: "Sys", dependencies: ["CLinux"], swiftSettings: strict),
+        .target(name: "Wire", swiftSettings: strict),
+
+        // L1
+        .target(name: "Netlink", dependencies: ["CLinux", "Sys", "Wire"], swiftSettings: strict),
+        .target(name: "Namespaces", dependencies: ["CLinux", "Sys"], swiftSettings: strict),
+
+        // L2
+        .target(
+            name: "Model", dependencies: ["Wire", .product(name: "Yams", package: "Yams")],
+            swiftSettings: strict),
+
+        // L3
+        .target(
+            name: "Bridge", dependencies: ["Model", "Namespaces", "Netlink", "Sys", "Wire"],
+            swiftSettings: strict),
+        .target(name: "Firewall", dependencies: ["Model", "Netlink", "Sys", "Wire"], swiftSettings: strict),
+        .target(name: "VNet", dependencies: ["Model", "Wire"], swiftSettings: strict),
+        .target(
+            name: "Store", dependencies: ["Model", "Wire", .product(name: "GRDB", package: "GRDB.swift")],
+            swiftSettings: strict),
+
+        // L4
+        .target(name: "Protos", dependencies: grpc, path: "Sources/Protos", swiftSettings: generated),
+        .target(name: "API", dependencies: ["Model", "Protos", "Sys", "Wire", log] + grpc, swiftSettings: strict),
+
+        // L5
+        .target(
+            name: "NetworkManager",
+            dependencies: [
+                "Bridge", "Firewall", "Model", "Namespaces", "Netlink", "Store", "Sys", "VNet", "Wire", log,
+            ],
+            swiftSettings: strict),
+
+        // X
+        .executableTarget(
+            name: "forge",
+            dependencies: ["API", "Model", "Namespaces", "Protos", "Sys", "Wire", arguments] + grpc,
+            swiftSettings: strict),
+        .executableTarget(
+            name: "forged",
+            dependencies: ["API", "Model", "Namespaces", "NetworkManager", "Sys", log, arguments],
+            swiftSettings: strict),
+    ]
+)

@@ -1,0 +1,53 @@
+public import Wire
+
+/// The network namespace that an endpoint lives in, and how to tell that it is still the same one.
+public struct NamespaceReference: Hashable, Sendable, Codable {
+    /// A path such as `/run/netns/x` or `/proc/123/ns/net`.
+    public let path: String
+    /// Device and inode of the namespace that was found there at attach.
+    public let device: UInt64
+    public let inode: UInt64
+
+    public init(path: String, device: UInt64, inode: UInt64) {
+        self.path = path
+        self.device = device
+        self.inode = inode
+    }
+}
+
+/// One container's place in one network.
+public struct Endpoint: Hashable, Sendable, Codable {
+    /// 64 hexadecimal digits, a function of network id and container id.
+    public let id: String
+    public let containerID: String
+    public let networkID: String
+    /// Unique in its network, a DNS label.
+    public let name: String
+    public let labels: Labels
+    /// At most one of each family, IPv4 first.
+    public let addresses: [IPAddress]
+    public let mac: MACAddress
+    /// The interface's name inside the container.
+    public let interfaceName: String
+    public let namespace: NamespaceReference
+
+    public init(
+        id: String, containerID: String, networkID: String, name: String, labels: Labels, addresses: [IPAddress],
+        mac: MACAddress, interfaceName: String, namespace: NamespaceReference
+    ) {
+        self.id = id
+        self.containerID = containerID
+        self.networkID = networkID
+        self.name = name
+        self.labels = labels
+        self.addresses = addresses
+        self.mac = mac
+        self.interfaceName = interfaceName
+        self.namespace = namespace
+    }
+
+    public func address(_ family: IPFamily) -> IPAddress? { addresses.first { $0.family == family } }
+
+    /// The interface's name on the fabric's side, at most 15 bytes.
+    public var hostInterfaceName: String { "fv" + id.prefix(13) }
+}

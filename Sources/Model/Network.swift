@@ -1,0 +1,72 @@
+public import Wire
+
+/// How far endpoints of a network may reach, before policy is asked.
+public enum IsolationLevel: String, Hashable, Sendable, CaseIterable, Codable {
+    /// Only the gateway's own services.
+    case full
+    /// Other endpoints of the same network, where policy allows.
+    case peerOnly = "peer-only"
+    /// Only mesh links.
+    case meshOnly = "mesh-only"
+    /// Networks route to one another; policy alone decides.
+    case none
+}
+
+/// What happens to traffic of an endpoint that no policy selects in that direction.
+public enum DefaultVerdict: String, Hashable, Sendable, CaseIterable, Codable {
+    case deny
+    case allow
+}
+
+/// Key and value pairs that policies select by.
+public typealias Labels = [String: String]
+
+/// The name of a network, endpoint or policy: a DNS label (RFC 1123: 1 to 63 of `a-z`, `0-9` and `-`, neither end a dash).
+public enum Name {
+    /// - Throws: `ModelError.invalid` naming `field` and the value.
+    public static func check(_ name: String, field: String) throws(ModelError) {
+        let bytes = Array(name.utf8)
+        func isLetterOrDigit(_ byte: UInt8) -> Bool { (97...122).contains(byte) || (48...57).contains(byte) }
+        guard (1...63).contains(bytes.count), bytes.allSatisfy({ isLetterOrDigit($0) || $0 == 45 }),
+            isLetterOrDigit(bytes[0]), isLetterOrDigit(bytes[bytes.count - 1])
+        else {
+            throw .invalid(field, name, "must be a DNS label: 1 to 63 of a-z, 0-9 and '-', not '-' at either end")
+        }
+    }
+}
+
+/// A virtual network: one bridge, one or more subnets of each family.
+public struct Network: Hashable, Sendable, Codable {
+    /// 64 hexadecimal digits, a function of the name alone, so that every host agrees on it.
+    public let id: String
+    public let name: String
+    /// At least one; the first of each family gives endpoints their addresses. The first address of each is the gateway's.
+    public let subnets: [CIDR]
+    public let isolation: IsolationLevel
+    public let defaultVerdict: DefaultVerdict
+    /// Bytes of an IP packet; at least 1280 where the network has IPv6 (RFC 8200 section 5).
+    public let mtu: Int
+    public let labels: Labels
+
+    public init(
+        id: String, name: String, subnets: [CIDR], isolation: IsolationLevel, defaultVerdict: DefaultVerdict, mtu: Int,
+        labels: Labels
+    ) {
+        self.id = id
+        self.name = name
+        self.subnets = subnets
+        self.isolation = isolation
+        self.defaultVerdict = defaultVerdict
+        self.mtu = mtu
+        self.labels = labels
+    }
+
+    /// The subnet that endpoints get their address of this family from.
+    public func subnet(_ family: IPFamily) -> CIDR? { subnets.first { $0.family == family } }
+
+    /// The bridge's own address in a subnet: its first usable one.
+    public func gateway(_ family: IPFamily) -> IPAddress? { subnet(family)?.address(at: 1) }
+
+    /// The bridge's interface name, at most 15 bytes.
+    public var bridgeName: String { "fb" + id.prefix(12) }
+}

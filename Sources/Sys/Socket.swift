@@ -1,0 +1,12 @@
+internal import CLinux
+
+extension Descriptor {
+    /// Sets an integer socket option.
+    package borrowing func setOption(_ level: Int32, _ name: Int32, _ value: Int32) throws(SystemError) {
+        let number = rawValue
+        var value = value
+        try system("setsockopt", "option \(name)") {
+            unsafe setsockopt(number, level, name, &value, socklen_t(MemoryLayout<Int32>.size))
+        }
+    }
+}
