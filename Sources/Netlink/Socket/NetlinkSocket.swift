@@ -31,20 +31,28 @@ package struct NetlinkSocket<Proto: NetlinkProtocol>: ~Copyable, Sendable {
     private static var sendLimit: Int { 64 << 10 }
 
     package init() throws(NetlinkError) {
+        let opened: Descriptor
+        var port: UInt32 = 0
         do throws(SystemError) {
-            var port: UInt32 = 0
-            descriptor = Descriptor(
+            opened = Descriptor(
                 owning: try system("socket", "netlink \(Proto.number)") { unsafe cl_netlink_open(Proto.number, &port) })
-            self.port = port
-            // Extended acknowledgements carry the kernel's own words; strict checking makes it honour dump filters.
-            try descriptor.setOption(SOL_NETLINK, NETLINK_EXT_ACK, 1)
-            try descriptor.setOption(SOL_NETLINK, NETLINK_CAP_ACK, 1)
-            try? descriptor.setOption(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
-            // Large batches earn many acknowledgements before the first is read.
-            try? descriptor.setOption(SOL_SOCKET, SO_RCVBUF, 4 << 20)
         } catch {
             throw NetlinkError(.socket(error), "open netlink socket")
         }
+        self.init(adopting: opened, port: port)
+    }
+
+    /// Takes over a bound netlink socket, for instance one opened in another namespace.
+    package init(adopting descriptor: consuming Descriptor, port: UInt32) {
+        // Extended acknowledgements carry the kernel's own words; strict checking makes it honour dump filters.
+        // Each is a help, none a need: kernels without them still answer.
+        try? descriptor.setOption(SOL_NETLINK, NETLINK_EXT_ACK, 1)
+        try? descriptor.setOption(SOL_NETLINK, NETLINK_CAP_ACK, 1)
+        try? descriptor.setOption(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
+        // Large batches earn many acknowledgements before the first is read.
+        try? descriptor.setOption(SOL_SOCKET, SO_RCVBUF, 4 << 20)
+        self.descriptor = descriptor
+        self.port = port
         sequence = 0
         buffer = [UInt8](repeating: 0, count: 64 << 10)
     }
