@@ -1,0 +1,39 @@
+package import Model
+
+/// What the API's services ask of the fabric, in the model's own values.
+///
+/// Names that refer to something existing may be a name, an id or an unambiguous prefix of an id; endpoints also
+/// `network/name` or a container id. Calls come concurrently. A `ModelError` reaches the caller as its status code;
+/// any other error as an internal one, with its description.
+package protocol FabricControl: Sendable {
+    func createNetwork(_ request: NetworkRequest) async throws -> Network
+    /// Without `force` a network that has endpoints is `ModelError.precondition`.
+    /// - Returns: the network as it was.
+    func deleteNetwork(_ name: String, force: Bool) async throws -> Network
+    func network(_ name: String) async throws -> Network
+    func networks() async throws -> [Network]
+    /// Ensures that the network's bridge is in the kernel and up; idempotent.
+    func setUpBridge(network: String) async throws -> Network
+
+    /// Idempotent for the same request; `ModelError.exists` for a different one of the same container.
+    func assign(_ request: EndpointRequest) async throws -> NetworkMember
+    /// Releases the container from one network, or from all where `network` is nil.
+    /// - Returns: what was released; nothing is no error.
+    func release(containerID: String, network: String?) async throws -> [NetworkMember]
+    func endpoint(_ name: String) async throws -> NetworkMember
+    /// Those of one network, or all where `network` is nil.
+    func endpoints(network: String?) async throws -> [NetworkMember]
+
+    /// Creates or replaces policies by name: all or none.
+    /// - Returns: what happened to each, in order.
+    func apply(_ policies: [FirewallPolicy]) async throws -> [PolicyChange]
+    /// - Returns: the policy as it was.
+    func deletePolicy(_ name: String) async throws -> FirewallPolicy
+    func policy(_ name: String) async throws -> FirewallPolicy
+    func policies() async throws -> [FirewallPolicy]
+    func explain(_ query: FlowQuery) async throws -> Explanation
+
+    /// Those of the named endpoints, or of all where `names` is empty.
+    func statistics(_ names: [String]) async throws -> [EndpointStatistics]
+    func status() async throws -> FabricStatus
+}
