@@ -1,0 +1,99 @@
+/// A list of rules in a policy.
+public enum RuleList: String, Hashable, Sendable, CaseIterable, Codable {
+    /// The one ingress rule that `allowPorts` and `trustedPeers` stand for.
+    case trusted
+    case ingress
+    case egress
+    case ingressDeny
+    case egressDeny
+
+    public var direction: Direction {
+        switch self {
+        case .trusted, .ingress, .ingressDeny: .ingress
+        case .egress, .egressDeny: .egress
+        }
+    }
+
+    public var denies: Bool { self == .ingressDeny || self == .egressDeny }
+}
+
+/// Names one rule for people: `rule 2 of ingressDeny in policy web`.
+public struct RuleReference: Hashable, Sendable, Codable, CustomStringConvertible {
+    public let policy: String
+    public let list: RuleList
+    /// Counted from 1; always 1 in `RuleList.trusted`.
+    public let number: Int
+
+    public init(policy: String, list: RuleList, number: Int = 1) {
+        self.policy = policy
+        self.list = list
+        self.number = number
+    }
+
+    public var description: String {
+        list == .trusted
+            ? "trusted peers and ports of policy \(policy)"
+            : "rule \(number) of \(list.rawValue) in policy \(policy)"
+    }
+}
+
+/// Why a packet may not pass: one value for the counter, the log, the CLI and the API.
+public enum DenialReason: Hashable, Sendable, Codable, CustomStringConvertible {
+    /// A network's isolation level, the stricter of the two.
+    case isolation(IsolationLevel, network: String)
+    /// A deny rule.
+    case rule(RuleReference)
+    /// No rule allows it in this direction, seen from the named endpoint.
+    case defaultDeny(Direction, endpoint: String)
+    /// Neither side is an endpoint: the fabric carries nothing for others.
+    case noEndpoint
+
+    public var description: String {
+        switch self {
+        case .isolation(let level, let network): "isolation (\(level.rawValue), network \(network))"
+        case .rule(let rule): rule.description
+        case .defaultDeny(let direction, let endpoint): "default deny (\(direction.rawValue) of \(endpoint))"
+        case .noEndpoint: "neither side is an endpoint"
+        }
+    }
+}
+
+/// What lets a packet pass in one direction.
+public enum Grant: Hashable, Sendable, Codable, CustomStringConvertible {
+    case rule(RuleReference)
+    /// No policy selects the endpoint in this direction and its network's default is allow.
+    case networkDefault(network: String)
+    /// This side is not an endpoint, so nobody asks it.
+    case outside
+
+    public var description: String {
+        switch self {
+        case .rule(let rule): rule.description
+        case .networkDefault(let network): "default allow of network \(network)"
+        case .outside: "outside the fabric"
+        }
+    }
+}
+
+/// The outcome of an evaluation, with what decided it.
+public enum Decision: Hashable, Sendable, Codable, CustomStringConvertible {
+    /// The source's egress and the destination's ingress both allow it.
+    case allowed(egress: Grant, ingress: Grant)
+    /// An endpoint may always talk to itself.
+    case sameEndpoint
+    case denied(DenialReason)
+
+    public var isAllowed: Bool { denial == nil }
+
+    public var denial: DenialReason? {
+        if case .denied(let reason) = self { reason } else { nil }
+    }
+
+    public var description: String {
+        switch self {
+        case .allowed(let egress, let ingress): "allowed: egress by \(egress), ingress by \(ingress)"
+        case .sameEndpoint: "allowed: the same endpoint"
+        case .denied(let reason): "denied: \(reason)"
+        }
+    }
+}

@@ -1,0 +1,109 @@
+public import Wire
+
+/// An endpoint together with the network that it is in: what selectors and isolation look at.
+public struct NetworkMember: Hashable, Sendable {
+    public let endpoint: Endpoint
+    public let network: Network
+
+    public init(_ endpoint: Endpoint, in network: Network) {
+        self.endpoint = endpoint
+        self.network = network
+    }
+}
+
+/// One end of a flow: an address, and the endpoint that has it if it is one of the fabric's.
+public struct FlowSide: Hashable, Sendable {
+    public let address: IPAddress
+    /// nil for an address outside the fabric.
+    public let member: NetworkMember?
+
+    public init(_ address: IPAddress, _ member: NetworkMember? = nil) {
+        self.address = address
+        self.member = member
+    }
+}
+
+/// What policy sees of a packet above the Internet layer.
+public enum FlowTransport: Hashable, Sendable, CustomStringConvertible {
+    /// The destination port.
+    case tcp(UInt16)
+    case udp(UInt16)
+    /// ICMP, or ICMPv6.
+    case icmp
+    /// Any other protocol, by its number: only rules without ports speak of it.
+    case other(UInt8)
+
+    /// - Parameters:
+    ///   - number: as in the IP header (IANA "Protocol Numbers").
+    ///   - port: the destination port; of use to TCP and UDP alone.
+    public init(number: UInt8, port: UInt16) {
+        switch number {
+        case 6: self = .tcp(port)
+        case 17: self = .udp(port)
+        case 1, 58: self = .icmp
+        default: self = .other(number)
+        }
+    }
+
+    /// Reads `80/tcp`, `80` (TCP), `icmp` or the number of another protocol such as `proto-47`.
+    public init(_ text: String) throws(ParseError) {
+        if text.hasPrefix("proto-"), let number = UInt8(text.dropFirst(6)) {
+            self.init(number: number, port: 0)
+            return
+        }
+        let range = try PortRange(text)
+        switch range.transport {
+        case .icmp: self = .icmp
+        case .tcp, .udp:
+            guard range.ports.count == 1 else {
+                throw ParseError("port", text, "expected one port such as 80/tcp")
+            }
+            self = range.transport == .tcp ? .tcp(range.ports.lowerBound) : .udp(range.ports.lowerBound)
+        }
+    }
+
+    public var description: String {
+        switch self {
+        case .tcp(let port): "\(port)/tcp"
+        case .udp(let port): "\(port)/udp"
+        case .icmp: "icmp"
+        case .other(let number): "proto-\(number)"
+        }
+    }
+}
+
+/// The first packet of a connection: what evaluation judges. Replies are implicit and not asked about.
+public struct Flow: Hashable, Sendable {
+    public let source: FlowSide
+    public let destination: FlowSide
+    public let transport: FlowTransport
+
+    public init(from source: FlowSide, to destination: FlowSide, _ transport: FlowTransport) {
+        self.source = source
+        self.destination = destination
+        self.transport = transport
+    }
+}
+
+extension PortRange {
+    /// Whether these ports speak of a flow's protocol and destination port.
+    public func contains(_ transport: FlowTransport) -> Bool {
+        switch (transport, self.transport) {
+        case (.tcp(let port), .tcp), (.udp(let port), .udp): ports.contains(port)
+        case (.icmp, .icmp): true
+        default: false
+        }
+    }
+}
+
+extension EndpointSelector {
+    /// Whether every condition holds.
+    public func matches(_ member: NetworkMember) -> Bool {
+        let endpoint = member.endpoint
+        if let network, network != member.network.name { return false }
+        if let endpoints, !endpoints.contains(endpoint.name), !endpoints.contains(endpoint.containerID) {
+            return false
+        }
+        return matchLabels.allSatisfy { endpoint.labels[$0.key] == $0.value }
+    }
+}

@@ -1,0 +1,70 @@
+/// What labels may look like: as in Kubernetes, so that they carry over.
+public enum LabelSyntax {
+    /// Labels of one network or endpoint.
+    public static let limit = 64
+
+    /// - Throws: `ModelError.invalid` naming `field` and the key or value that is refused.
+    public static func check(_ labels: Labels, field: String) throws(ModelError) {
+        guard labels.count <= limit else {
+            throw .invalid(field, "\(labels.count)", "at most \(limit) labels")
+        }
+        for (key, value) in labels.sorted(by: { $0.key < $1.key }) {
+            try checkKey(key, field: field)
+            guard value.isEmpty || isLabelName(value) else {
+                throw .invalid(
+                    "\(field).\(key)", value,
+                    "must be empty or 1 to 63 letters, digits, '-', '_' and '.', a letter or digit at both ends"
+                )
+            }
+        }
+    }
+
+    /// Reads `key=value`.
+    public static func parse(_ text: String, field: String = "label") throws(ModelError) -> (
+        key: String, value: String
+    ) {
+        guard let equals = text.firstIndex(of: "=") else { throw .invalid(field, text, "expected key=value") }
+        let key = String(text[..<equals])
+        let value = String(text[text.index(after: equals)...])
+        try check([key: value], field: field)
+        return (key, value)
+    }
+
+    private static func checkKey(_ key: String, field: String) throws(ModelError) {
+        let parts = key.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
+        let hasPrefix = parts.count == 2
+        let prefixHolds =
+            !hasPrefix
+            || parts[0].utf8.count <= 253
+                && parts[0].split(separator: ".", omittingEmptySubsequences: false).allSatisfy { part in
+                    (try? Name.check(String(part), field: field)) != nil
+                }
+        guard prefixHolds, let name = parts.last, isLabelName(name) else {
+            throw .invalid(
+                field, key,
+                "a label key is 1 to 63 letters, digits, '-', '_' and '.', after an optional DNS name and '/'"
+            )
+        }
+    }
+
+    private static func isLabelName(_ text: some StringProtocol) -> Bool {
+        let bytes = Array(text.utf8)
+        guard (1...63).contains(bytes.count) else { return false }
+        return isAlphanumeric(bytes[0]) && isAlphanumeric(bytes[bytes.count - 1])
+            && bytes.allSatisfy { isAlphanumeric($0) || [45, 46, 95].contains($0) }
+    }
+}
+
+/// A runtime's name for a container, such as 64 hexadecimal digits or `web_1.old`.
+public enum ContainerID {
+    /// - Throws: `ModelError.invalid` naming `field` and the value.
+    public static func check(_ id: String, field: String) throws(ModelError) {
+        guard (1...128).contains(id.utf8.count), id.utf8.allSatisfy({ (0x21...0x7e).contains($0) }) else {
+            throw .invalid(field, id, "must be 1 to 128 printable ASCII characters without spaces")
+        }
+    }
+}
+
+private func isAlphanumeric(_ byte: UInt8) -> Bool {
+    (48...57).contains(byte) || (65...90).contains(byte) || (97...122).contains(byte)
+}
