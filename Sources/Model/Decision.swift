@@ -47,6 +47,16 @@ public enum DenialReason: Hashable, Sendable, Codable, CustomStringConvertible {
     case defaultDeny(Direction, endpoint: String)
     /// Neither side is an endpoint: the fabric carries nothing for others.
     case noEndpoint
+    /// The sender used a MAC or an address that is not its own. Like the following, known to the packet path alone.
+    case spoofedSource
+    /// The endpoint took more new connections a second than a policy lets it.
+    case rateLimit
+    /// A packet in the middle of a connection that is not known, or not any more.
+    case notTracked
+    /// The destination is an address of the network that no endpoint has.
+    case noSuchPeer
+    /// A rule of a policy that has been replaced or removed since.
+    case formerRule
 
     public var description: String {
         switch self {
@@ -54,6 +64,11 @@ public enum DenialReason: Hashable, Sendable, Codable, CustomStringConvertible {
         case .rule(let rule): rule.description
         case .defaultDeny(let direction, let endpoint): "default deny (\(direction.rawValue) of \(endpoint))"
         case .noEndpoint: "neither side is an endpoint"
+        case .spoofedSource: "spoofed source"
+        case .rateLimit: "rate limit"
+        case .notTracked: "not part of a known connection"
+        case .noSuchPeer: "no endpoint has the destination address"
+        case .formerRule: "a rule that is no longer in force"
         }
     }
 }
