@@ -1,0 +1,134 @@
+internal import Wire
+
+/// Writes a policy in the canonical form of its file: reading it back gives the same policy.
+extension FirewallPolicy {
+    /// The policy as a YAML document.
+    public var yaml: String { document.yaml }
+
+    /// The policy as a JSON object (which is YAML too).
+    public var json: String { document.flow }
+
+    private var document: DocumentValue {
+        var fields: [(String, DocumentValue)] = [
+            ("policy", .text(name)), ("endpoints", DocumentValue(selector)),
+        ]
+        if directions != Set(Direction.allCases) {
+            let names = Direction.allCases.filter(directions.contains).map { DocumentValue.text($0.rawValue) }
+            fields.append(("directions", .list(names)))
+        }
+        if let allowPorts { fields.append(("allowPorts", DocumentValue(allowPorts))) }
+        if let trustedPeers { fields.append(("trustedPeers", DocumentValue(trustedPeers))) }
+        if let rateLimit { fields.append(("rateLimit", .number(rateLimit))) }
+        for list in RuleList.allCases where list != .trusted && !rules(list).isEmpty {
+            let side = list.direction == .ingress ? "from" : "to"
+            let rules = rules(list).map { rule in
+                var parts: [(String, DocumentValue)] = []
+                if let peers = rule.peers { parts.append((side, DocumentValue(peers))) }
+                if let ports = rule.ports { parts.append(("ports", DocumentValue(ports))) }
+                return DocumentValue.map(parts)
+            }
+            fields.append((list.rawValue, .list(rules)))
+        }
+        return .map(fields)
+    }
+}
+
+/// What a document is made of.
+private enum DocumentValue {
+    case text(String)
+    case number(Int)
+    case list([DocumentValue])
+    case map([(String, DocumentValue)])
+
+    init(_ ports: [PortRange]) { self = .list(ports.map { .text($0.description) }) }
+
+    init(_ peers: [PolicyPeer]) {
+        self = .list(
+            peers.map { peer in
+                switch peer {
+                case .endpoints(let selector): return DocumentValue(selector)
+                case .cidr(let block, let except):
+                    let excepted = ("except", DocumentValue.list(except.map { .text($0.description) }))
+                    return .map([("cidr", .text(block.description))] + (except.isEmpty ? [] : [excepted]))
+                }
+            })
+    }
+
+    init(_ selector: EndpointSelector) {
+        var fields: [(String, DocumentValue)] = []
+        if !selector.matchLabels.isEmpty {
+            let labels = selector.matchLabels.sorted { $0.key < $1.key }
+            fields.append(("labels", .map(labels.map { ($0.key, .text($0.value)) })))
+        }
+        if let names = selector.endpoints {
+            fields.append(("names", .list(names.sorted().map { .text($0) })))
+        }
+        if let network = selector.network { fields.append(("network", .text(network))) }
+        self = fields.isEmpty ? .text("all") : .map(fields)
+    }
+
+    /// Block style for the outermost mapping and its lists of rules, flow style within.
+    var yaml: String {
+        guard case .map(let fields) = self else { return flow + "\n" }
+        return fields.map { key, value in
+            guard case .list(let items) = value, items.contains(where: \.isMap) else {
+                return "\(key): \(value.word)\n"
+            }
+            return "\(key):\n" + items.map { "  - \($0.word)\n" }.joined()
+        }.joined()
+    }
+
+    private var isMap: Bool { if case .map = self { true } else { false } }
+
+    /// As `flow`, with words left bare where YAML cannot take them for anything but text.
+    private var word: String {
+        switch self {
+        case .text(let text): DocumentValue.isWord(text) ? text : flow
+        case .number: flow
+        case .list(let items): "[" + items.map(\.word).joined(separator: ", ") + "]"
+        case .map(let fields):
+            "{"
+                + fields.map { key, value in
+                    (DocumentValue.isWord(key) ? key : DocumentValue.text(key).flow) + ": " + value.word
+                }.joined(separator: ", ") + "}"
+        }
+    }
+
+    /// JSON (RFC 8259).
+    var flow: String {
+        switch self {
+        case .text(let text): "\"" + text.unicodeScalars.map(DocumentValue.escaped).joined() + "\""
+        case .number(let number): String(number)
+        case .list(let items): "[" + items.map(\.flow).joined(separator: ", ") + "]"
+        case .map(let fields):
+            "{" + fields.map { DocumentValue.text($0).flow + ": " + $1.flow }.joined(separator: ", ") + "}"
+        }
+    }
+
+    private static func escaped(_ scalar: Unicode.Scalar) -> String {
+        switch scalar {
+        case "\"", "\\": return "\\\(scalar)"
+        case "\u{0}"..."\u{1f}", "\u{7f}"..."\u{9f}":
+            let digits = String(scalar.value, radix: 16)
+            return "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+        default: return String(scalar)
+        }
+    }
+
+    /// A letter first, no blank, colon or bracket, and none of the words that stand for something else (YAML 1.1).
+    private static func isWord(_ text: String) -> Bool {
+        let reserved: Set = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"]
+        guard let first = text.unicodeScalars.first, !reserved.contains(text.lowercased()) else {
+            return false
+        }
+        let isBare: (Unicode.Scalar) -> Bool = { scalar in
+            switch scalar {
+            case "a"..."z", "A"..."Z", "0"..."9", "-", "_", ".", "/": true
+            default: false
+            }
+        }
+        // A port such as 80/tcp or a block such as 10.0.0.0/8 begins with a digit; its slash makes it text.
+        let isText = ("a"..."z").contains(first) || ("A"..."Z").contains(first) || text.contains("/")
+        return isText && text != "-" && text.unicodeScalars.allSatisfy(isBare)
+    }
+}

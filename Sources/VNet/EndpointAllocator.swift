@@ -1,0 +1,107 @@
+package import Model
+internal import Wire
+
+/// What endpoints of one network have: addresses, link addresses and names. Each is given once.
+///
+/// A value: `assign` either gives everything or changes nothing.
+package struct EndpointAllocator: Sendable {
+    package let network: Network
+    /// One for each family, IPv4 first.
+    private var pools: [AddressPool]
+    private var macs: Set<MACAddress> = []
+    private var names: Set<String> = []
+
+    package init(_ network: Network, endpoints: some Sequence<Endpoint> = []) {
+        self.network = network
+        pools = IPFamily.allCases.compactMap { family in network.subnet(family).map { AddressPool($0) } }
+        for endpoint in endpoints { insert(endpoint) }
+    }
+
+    /// Chooses and takes what a new endpoint needs. The same container gets the same again unless it is taken.
+    ///
+    /// - Throws: `ModelError`, with nothing taken.
+    package mutating func assign(
+        _ request: EndpointRequest, namespace: NamespaceReference
+    ) throws(ModelError) -> Endpoint {
+        try request.validate()
+        for address in request.addresses where network.subnet(address.family) == nil {
+            throw .invalid("ip", address.description, "the network has no \(address.family) subnet")
+        }
+        let id = Identifier.endpoint(networkID: network.id, containerID: request.containerID)
+        let name = try name(for: request, id)
+        let mac = try mac(for: request, id)
+
+        var taken = pools
+        var addresses: [IPAddress] = []
+        for index in taken.indices {
+            let asked = request.addresses.first { $0.family == taken[index].subnet.family }
+            if let asked {
+                try taken[index].take(asked)
+                addresses.append(asked)
+            } else {
+                addresses.append(try taken[index].allocate(endpointID: id))
+            }
+        }
+        pools = taken
+        macs.insert(mac)
+        names.insert(name)
+        return Endpoint(
+            id: id, containerID: request.containerID, networkID: network.id, name: name,
+            labels: request.labels,
+            addresses: addresses, mac: mac,
+            interfaceName: request.interfaceName ?? EndpointRequest.defaultInterfaceName, namespace: namespace
+        )
+    }
+
+    /// Takes what an endpoint has that exists already.
+    package mutating func insert(_ endpoint: Endpoint) {
+        for address in endpoint.addresses {
+            // An address that is taken or no longer in the subnet is not ours to judge here: the endpoint has it.
+            for index in pools.indices where pools[index].subnet.contains(address) {
+                try? pools[index].take(address)
+            }
+        }
+        macs.insert(endpoint.mac)
+        names.insert(endpoint.name)
+    }
+
+    /// Gives back what an endpoint had.
+    package mutating func release(_ endpoint: Endpoint) {
+        for address in endpoint.addresses {
+            for index in pools.indices { pools[index].release(address) }
+        }
+        macs.remove(endpoint.mac)
+        names.remove(endpoint.name)
+    }
+
+    private func name(for request: EndpointRequest, _ id: String) throws(ModelError) -> String {
+        if let asked = request.name {
+            guard !names.contains(asked) else {
+                throw .exists("name", asked, "is taken in network \(network.name)")
+            }
+            return asked
+        }
+        let derived = request.derivedName
+        guard names.contains(derived) else { return derived }
+        // Ids that agree in their beginning are told apart by the endpoint's id.
+        let longer = "\(derived.prefix(50))-\(id.prefix(12))"
+        guard !names.contains(longer) else {
+            throw .exists("name", longer, "is taken in network \(network.name)")
+        }
+        return longer
+    }
+
+    private func mac(for request: EndpointRequest, _ id: String) throws(ModelError) -> MACAddress {
+        if let asked = request.mac {
+            guard !macs.contains(asked) else {
+                throw .exists("mac", asked.description, "is taken in network \(network.name)")
+            }
+            return asked
+        }
+        for attempt in 0..<16 {
+            let mac = Identifier.mac(endpointID: id, attempt: attempt)
+            if !macs.contains(mac) { return mac }
+        }
+        throw .exhausted("mac", id, "no link address is left to choose: give one")
+    }
+}
