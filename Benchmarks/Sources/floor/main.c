@@ -143,8 +143,14 @@ static int make_bridge(int fd, const char *name) {
     struct ifinfomsg info = {.ifi_family = AF_UNSPEC, .ifi_flags = IFF_UP, .ifi_change = IFF_UP};
     begin(&d, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK, &info, sizeof info);
     put_text(&d, IFLA_IFNAME, name);
+    // With a MAC address of its own the bridge need not look for the lowest of its ports each time.
+    put(&d, IFLA_ADDRESS, (uint8_t[]){0x02, 0x90, 0xff, 0, 0, 1}, 6);
     size_t linkinfo = nest(&d, IFLA_LINKINFO);
     put_text(&d, IFLA_INFO_KIND, "bridge");
+    size_t data = nest(&d, IFLA_INFO_DATA);
+    // Snooping costs work for every port that there is when one is added.
+    put(&d, IFLA_BR_MCAST_SNOOPING, &(uint8_t){0}, 1);
+    unnest(&d, data);
     unnest(&d, linkinfo);
     end(&d);
     exchange(fd, &d, "the bridge", 1);
@@ -154,6 +160,12 @@ static int make_bridge(int fd, const char *name) {
     put_address(&d, AF_INET6, index, "fd00:90::1", 64, NLM_F_ACK);
     exchange(fd, &d, "the bridge's addresses", 1);
     return index;
+}
+
+/// One queue each way: the kernel's choice is one for each processor, with a dozen sysfs files for every one of them.
+static void put_queues(struct datagram *d) {
+    put_u32(d, IFLA_NUM_TX_QUEUES, 1);
+    put_u32(d, IFLA_NUM_RX_QUEUES, 1);
 }
 
 /// The host's side: a veth whose peer is born inside `netns`, up, an isolated port of the bridge, marked as ours.
@@ -170,6 +182,7 @@ static void attach_outside(int fd, int bridge, int netns, unsigned number, const
     put_u32(&d, IFLA_MASTER, bridge);
     put_u32(&d, IFLA_GROUP, 0x666c6f72);
     put_u32(&d, IFLA_MTU, 1500);
+    put_queues(&d);
     size_t linkinfo = nest(&d, IFLA_LINKINFO);
     put_text(&d, IFLA_INFO_KIND, "veth");
     size_t data = nest(&d, IFLA_INFO_DATA);
@@ -181,6 +194,7 @@ static void attach_outside(int fd, int bridge, int netns, unsigned number, const
     put(&d, IFLA_ADDRESS, mac, sizeof mac);
     put_u32(&d, IFLA_MTU, 1500);
     put_u32(&d, IFLA_NET_NS_FD, netns);
+    put_queues(&d);
     unnest(&d, peer);
     unnest(&d, data);
     unnest(&d, linkinfo);

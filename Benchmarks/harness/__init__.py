@@ -1,0 +1,1 @@
+"""The benchmarks' harness: a lab, the peers, the rows and their report."""

@@ -1,0 +1,79 @@
+"""The rows, in the order of the table."""
+
+import statistics
+
+from . import peers, process, traffic
+from .report import Row
+
+ROUNDS = 5
+BATCH = 60
+# Peers take tens of milliseconds each.
+PEER_BATCH = 8
+
+
+def interleaved(lab, *others):
+    """Medians in milliseconds of our attach and of each of `others`, taken in turns; None for one that is missing."""
+    ours, theirs = [], [[] for _ in others]
+    lab.fresh()
+    for _ in range(ROUNDS):
+        ours += lab.attach_bench("attach", "--network", "bench", "--count", BATCH, "--label", "bench=yes")["attach_us"]
+        for times, other in zip(theirs, others):
+            times += other() or []
+    return [statistics.median(times) / 1e3 if times else None for times in (ours, *theirs)]
+
+
+def attach_floor(lab):
+    ours, floor = interleaved(lab, lambda: peers.floor(lab, BATCH))
+    return ours, {"bare netlink": floor}
+
+
+def attach_cni(lab):
+    ours, both, v4 = interleaved(lab, lambda: peers.cni(PEER_BATCH), lambda: peers.cni(PEER_BATCH, ipv6=False))
+    return ours, {"bridge+host-local": both, "the same, IPv4 alone": v4}
+
+
+def attach_netavark(lab):
+    ours, netavark = interleaved(lab, lambda: peers.netavark(PEER_BATCH))
+    return ours, {"netavark": netavark}
+
+
+def first_packet(family):
+    def measure(lab):
+        lab.fresh()
+        attach, first = [], []
+        for _ in range(ROUNDS):
+            result = lab.attach_bench("first-packet", "--network", "bench", "--count", 20, "--label", "bench=yes",
+                                      "--family", family)
+            attach += result["attach_us"]
+            first += result["first_us"]
+        return statistics.median(first) / 1e3, {"attach + 1 ms": statistics.median(attach) / 1e3 + 1}
+    return measure
+
+
+def attach_scale(lab):
+    early, late = [], []
+    for _ in range(3):
+        lab.fresh()
+        times = lab.attach_bench("attach", "--network", "bench", "--count", 1000, "--label", "bench=yes")["attach_us"]
+        early.append(statistics.median(times[4:15]))
+        late.append(statistics.median(times[989:1000]))
+    lab.forge("network", "rm", "bench", "--force")
+    return statistics.median(late) / 1e3, {"attach number 10": statistics.median(early) / 1e3}
+
+
+ROWS = [
+    Row("attach-floor", "one attach over gRPC, stored, policy in force, p50", "ms", attach_floor, 1.5),
+    Row("attach-cni", "one attach, against CNI bridge+host-local, p50", "ms", attach_cni, 5, at_least=True,
+        ratio="other/ours"),
+    Row("attach-netavark", "one attach, against netavark, p50", "ms", attach_netavark, 15, at_least=True,
+        ratio="other/ours"),
+    Row("first-packet-v4", "attach call to first packet at a peer, IPv4, p50", "ms", first_packet("v4"), 1),
+    Row("first-packet-v6", "attach call to first packet at a peer, IPv6, p50", "ms", first_packet("v6"), 1),
+    Row("attach-scale", "attach number 1,000 against number 10", "ms", attach_scale, 1.3),
+    Row("tcp-throughput", "TCP through policy, against a bare bridge", "Gbit/s", traffic.throughput, 0.85,
+        at_least=True),
+    Row("memory-idle", "the manager's memory, idle", "MB", process.memory_idle, 40, absolute=True),
+    Row("memory-endpoint", "the manager's memory, each further endpoint", "KB", process.memory_endpoint, 30,
+        absolute=True),
+    Row("up-latency", "forge up to first answer, p50", "ms", process.up_latency, 150, absolute=True),
+]
