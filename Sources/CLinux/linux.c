@@ -107,6 +107,8 @@ ssize_t cl_netlink_recv(int fd, void *bytes, size_t length, uint32_t *port, int 
     return got;
 }
 
+int cl_accept(int fd) { return accept4(fd, NULL, NULL, SOCK_CLOEXEC); }
+
 int cl_peer_credentials(int fd, int *pid, unsigned *uid, unsigned *gid) {
     struct ucred peer;
     socklen_t length = sizeof peer;

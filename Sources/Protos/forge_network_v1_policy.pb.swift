@@ -349,8 +349,11 @@ public nonisolated struct Forge_Network_V1_ApplyFirewallRequest: Sendable {
   /// Policies to create or to replace, each by its name: all of them or, on an error, none.
   public var policies: [Forge_Network_V1_Policy] = []
 
-  /// Policies as a YAML document, in addition; errors name the line.
+  /// Policies as the text of a YAML file of at most 4 MiB, in addition; errors name the line.
   public var document: String = String()
+
+  /// What errors call the document, such as the file's name.
+  public var documentName: String = String()
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -531,8 +534,9 @@ public nonisolated struct Forge_Network_V1_Reason: Sendable {
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  /// A stable word for programs. Of denials: isolation, deny-rule, default-deny, no-endpoint. Of permissions:
-  /// allow-rule, default-allow, outside, same-endpoint.
+  /// A stable word for programs. Of denials: isolation, deny-rule, default-deny, no-endpoint;
+  /// of packets alone: spoofed-source, rate-limit, not-tracked, no-such-peer, former-rule. Of permissions: allow-rule,
+  /// default-allow, outside, same-endpoint.
   public var code: String = String()
 
   /// The direction that decides, if one does.
@@ -1081,7 +1085,7 @@ nonisolated extension Forge_Network_V1_Policy: SwiftProtobuf.Message, SwiftProto
 
 nonisolated extension Forge_Network_V1_ApplyFirewallRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ApplyFirewallRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}policies\0\u{1}document\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}policies\0\u{1}document\0\u{3}document_name\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1091,6 +1095,7 @@ nonisolated extension Forge_Network_V1_ApplyFirewallRequest: SwiftProtobuf.Messa
       switch fieldNumber {
       case 1: try { try decoder.decodeRepeatedMessageField(value: &self.policies) }()
       case 2: try { try decoder.decodeSingularStringField(value: &self.document) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.documentName) }()
       default: break
       }
     }
@@ -1103,12 +1108,16 @@ nonisolated extension Forge_Network_V1_ApplyFirewallRequest: SwiftProtobuf.Messa
     if !self.document.isEmpty {
       try visitor.visitSingularStringField(value: self.document, fieldNumber: 2)
     }
+    if !self.documentName.isEmpty {
+      try visitor.visitSingularStringField(value: self.documentName, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Forge_Network_V1_ApplyFirewallRequest, rhs: Forge_Network_V1_ApplyFirewallRequest) -> Bool {
     if lhs.policies != rhs.policies {return false}
     if lhs.document != rhs.document {return false}
+    if lhs.documentName != rhs.documentName {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -57,6 +57,9 @@ int cl_netlink_open(int protocol, uint32_t *port);
 ssize_t cl_netlink_send(int fd, const void *bytes, size_t length);
 ssize_t cl_netlink_recv(int fd, void *bytes, size_t length, uint32_t *port, int flags);
 
+// accept4(2) with SOCK_CLOEXEC.
+int cl_accept(int fd);
+
 // SO_PEERCRED as numbers of the caller's user namespace.
 int cl_peer_credentials(int fd, int *pid, unsigned *uid, unsigned *gid);
 

@@ -1,0 +1,65 @@
+internal import GRPCCore
+internal import GRPCNIOTransportHTTP2Posix
+internal import NIOCore
+internal import NIOPosix
+internal import Protos
+package import Sys
+
+/// The API on a Unix socket: the network manager's service, health and reflection.
+///
+/// Everything runs on one event loop; `FabricControl` is called there too, unless its isolation says otherwise.
+package final class APIServer: Sendable {
+    /// Bytes of a request: a policy file of the largest size, and a little.
+    static let requestLimit = 4 << 20 + 64 << 10
+
+    package let health: HealthBoard
+    private let server: GRPCServer<HTTP2ServerTransport.Custom<SocketListener>>
+    private let group: MultiThreadedEventLoopGroup
+    private let loop: any EventLoop
+
+    /// - Parameters:
+    ///   - socket: bound and listening.
+    ///   - admits: whether the peer of this connection may speak; the descriptor is only lent. Called for each
+    ///     connection before anything is read from it.
+    package init(
+        control: any FabricControl, socket: consuming Descriptor, admits: @escaping @Sendable (Int32) async -> Bool
+    ) {
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let loop = group.next()
+        let listener = SocketListener(loop: loop, socket: socket.release(), admits: admits)
+        var config = HTTP2ServerTransport.Custom<SocketListener>.Config.defaults
+        // An answer is sent when it is ready: waiting for others to send along costs 100 µs.
+        config.connection.flushCoalescing = nil
+        config.rpc.maxRequestPayloadSize = Self.requestLimit
+        config.http2.maxConcurrentStreams = 128
+        let names = [Forge_Network_V1_NetworkManager.descriptor.fullyQualifiedService]
+        let health = HealthBoard(services: names)
+        let reflection = ReflectionService(
+            services: names + [
+                Grpc_Health_V1_Health.descriptor.fullyQualifiedService,
+                Grpc_Reflection_V1_ServerReflection.descriptor.fullyQualifiedService,
+                ReflectionAlphaService.descriptor.fullyQualifiedService,
+            ])
+        self.group = group
+        self.loop = loop
+        self.health = health
+        server = GRPCServer(
+            transport: HTTP2ServerTransport.Custom(listenerFactory: listener, config: config),
+            services: [
+                NetworkManagerService(control: control), HealthService(board: health), reflection,
+                ReflectionAlphaService(service: reflection),
+            ])
+    }
+
+    /// Serves until `stop`, or until the task is cancelled.
+    package func serve() async throws {
+        try await withTaskExecutorPreference(LoopExecutor(loop)) { try await server.serve() }
+        try await group.shutdownGracefully()
+    }
+
+    /// Takes no further calls; `serve` returns when those under way are answered.
+    package func stop() {
+        health.close()
+        server.beginGracefulShutdown()
+    }
+}

@@ -1,0 +1,71 @@
+internal import Model
+internal import Protos
+internal import SwiftProtobuf
+internal import Wire
+
+extension Forge_Network_V1_Endpoint {
+    init(_ member: NetworkMember) {
+        let endpoint = member.endpoint
+        self.init()
+        id = endpoint.id
+        name = endpoint.name
+        containerID = endpoint.containerID
+        vnetID = endpoint.networkID
+        vnet = member.network.name
+        labels = endpoint.labels
+        addresses = endpoint.addresses.map { address in
+            .with {
+                $0.address = address.description
+                $0.prefixLength = UInt32(member.network.subnet(address.family)?.prefixLength ?? address.family.width)
+                $0.gateway = member.network.gateway(address.family)?.description ?? ""
+            }
+        }
+        mac = endpoint.mac.description
+        interfaceName = endpoint.interfaceName
+        hostInterfaceName = endpoint.hostInterfaceName
+        mtu = UInt32(clamping: member.network.mtu)
+        namespace = .with {
+            $0.path = endpoint.namespace.path
+            $0.device = endpoint.namespace.device
+            $0.inode = endpoint.namespace.inode
+        }
+    }
+}
+
+extension EndpointRequest {
+    init(_ message: Forge_Network_V1_AssignEndpointRequest) throws(ModelError) {
+        try ContainerID.check(message.containerID, field: "container id")
+        if !message.name.isEmpty { try Name.check(message.name, field: "name") }
+        try LabelSyntax.check(message.labels, field: "label")
+        try Bounds.check("ip", count: message.addresses.count, atMost: Bounds.addresses)
+        var addresses: [IPAddress] = []
+        for text in message.addresses {
+            addresses.append(try parse("ip", text) { text throws(ParseError) in try IPAddress(text) })
+        }
+        self.init(
+            network: try Bounds.reference(message.vnet, "network"), containerID: message.containerID,
+            namespace: try NamespaceSource(message.source), name: message.name.isEmpty ? nil : message.name,
+            labels: message.labels, addresses: addresses,
+            mac: message.mac.isEmpty
+                ? nil : try parse("mac", message.mac) { text throws(ParseError) in try MACAddress(text) },
+            interfaceName: message.interfaceName.isEmpty ? nil : message.interfaceName)
+    }
+}
+
+extension NamespaceSource {
+    fileprivate init(_ source: Forge_Network_V1_AssignEndpointRequest.OneOf_Source?) throws(ModelError) {
+        switch source {
+        case .netnsPath(let path):
+            guard path.hasPrefix("/") else { throw .invalid("netns", path, "must be an absolute path") }
+            guard path.utf8.count <= Bounds.path, !path.utf8.contains(0) else {
+                throw .invalid("netns", path, "is not a path of at most \(Bounds.path) bytes")
+            }
+            self = .path(path)
+        case .pid(let pid):
+            guard pid > 0 else { throw .invalid("pid", "\(pid)", "must be the id of a process") }
+            self = .pid(pid)
+        case nil:
+            throw .invalid("netns", "", "a namespace path or a pid is required")
+        }
+    }
+}

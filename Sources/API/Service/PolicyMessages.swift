@@ -1,0 +1,188 @@
+internal import Model
+internal import Protos
+internal import SwiftProtobuf
+internal import Wire
+
+// Policies keep the difference between "absent" and "empty" both ways: one means anyone, the other nobody.
+
+extension FirewallPolicy {
+    /// - Throws: with the field as a path below `policies`; what it means together is for the model to judge.
+    init(_ message: Forge_Network_V1_Policy) throws(ModelError) {
+        try Name.check(message.name, field: "policy")
+        func field(_ name: String) -> String { "policy \(message.name): \(name)" }
+        var directions: Set<Direction> = []
+        for direction in message.directions {
+            guard let known = Direction(direction) else {
+                throw .invalid(field("directions"), "\(direction.rawValue)", "is neither ingress nor egress")
+            }
+            directions.insert(known)
+        }
+        func rules(_ name: String, _ messages: [Forge_Network_V1_Rule]) throws(ModelError) -> [PolicyRule] {
+            var rules: [PolicyRule] = []
+            for (index, message) in messages.enumerated() {
+                let field = field("\(name)[\(index)]")
+                rules.append(
+                    PolicyRule(
+                        peers: message.hasPeers ? try readPeers(message.peers, field + ".peers") : nil,
+                        ports: message.hasPorts ? try readPorts(message.ports, field + ".ports") : nil))
+            }
+            return rules
+        }
+        self.init(
+            name: message.name, selector: EndpointSelector(message.selector),
+            directions: directions.isEmpty ? [.ingress, .egress] : directions,
+            allowPorts: message.hasAllowPorts ? try readPorts(message.allowPorts, field("allowPorts")) : nil,
+            trustedPeers: message.hasTrustedPeers ? try readPeers(message.trustedPeers, field("trustedPeers")) : nil,
+            rateLimit: message.hasRateLimit ? Int(message.rateLimit) : nil,
+            ingress: try rules("ingress", message.ingress), egress: try rules("egress", message.egress),
+            ingressDeny: try rules("ingressDeny", message.ingressDeny),
+            egressDeny: try rules("egressDeny", message.egressDeny))
+    }
+}
+
+private func readPorts(_ message: Forge_Network_V1_PortRanges, _ field: String) throws(ModelError) -> [PortRange] {
+    var ranges: [PortRange] = []
+    for (index, range) in message.ranges.enumerated() {
+        let field = "\(field)[\(index)]"
+        guard let transport = TransportProtocol(range.protocol) else {
+            throw .invalid(field, "\(range.protocol.rawValue)", "the protocol must be TCP, UDP or ICMP")
+        }
+        if range.first == 0, range.last == 0 {
+            ranges.append(PortRange(transport))
+            continue
+        }
+        let last = range.last == 0 ? range.first : range.last
+        guard transport != .icmp else { throw .invalid(field, "\(range.first)", "ICMP has no ports") }
+        guard range.first >= 1, range.first <= last, let first = UInt16(exactly: range.first),
+            let last = UInt16(exactly: last)
+        else { throw .invalid(field, "\(range.first)-\(last)", "ports are 1 to 65535, the first not above the last") }
+        ranges.append(PortRange(transport, first...last))
+    }
+    return ranges
+}
+
+private func readPeers(_ message: Forge_Network_V1_Peers, _ field: String) throws(ModelError) -> [PolicyPeer] {
+    var peers: [PolicyPeer] = []
+    for (index, peer) in message.peers.enumerated() {
+        switch peer.kind {
+        case .endpoints(let selector): peers.append(.endpoints(EndpointSelector(selector)))
+        case .block(let block):
+            let field = "\(field)[\(index)]"
+            var except: [CIDR] = []
+            for text in block.except {
+                except.append(try parse(field + ".except", text) { text throws(ParseError) in try CIDR(text) })
+            }
+            let cidr = try parse(field + ".cidr", block.cidr) { text throws(ParseError) in try CIDR(text) }
+            peers.append(.cidr(cidr, except: except))
+        case nil: throw .invalid("\(field)[\(index)]", "", "must be endpoints or a block")
+        }
+    }
+    return peers
+}
+
+extension EndpointSelector {
+    fileprivate init(_ message: Forge_Network_V1_Selector) {
+        self.init(
+            matchLabels: message.matchLabels, endpoints: message.hasEndpoints ? Set(message.endpoints.names) : nil,
+            network: message.vnet.isEmpty ? nil : message.vnet)
+    }
+}
+
+extension Direction {
+    fileprivate init?(_ message: Forge_Network_V1_Direction) {
+        switch message {
+        case .ingress: self = .ingress
+        case .egress: self = .egress
+        case .unspecified, .UNRECOGNIZED: return nil
+        }
+    }
+}
+
+extension TransportProtocol {
+    init?(_ message: Forge_Network_V1_Protocol) {
+        switch message {
+        case .tcp: self = .tcp
+        case .udp: self = .udp
+        case .icmp: self = .icmp
+        case .unspecified, .UNRECOGNIZED: return nil
+        }
+    }
+}
+
+extension Forge_Network_V1_Policy {
+    init(_ policy: FirewallPolicy) {
+        self.init()
+        name = policy.name
+        selector = .init(policy.selector)
+        directions = Direction.allCases.filter(policy.directions.contains).map { .init($0) }
+        if let ports = policy.allowPorts { allowPorts = .init(ports) }
+        if let peers = policy.trustedPeers { trustedPeers = .init(peers) }
+        if let limit = policy.rateLimit { rateLimit = UInt32(clamping: limit) }
+        ingress = policy.ingress.map { .init($0) }
+        egress = policy.egress.map { .init($0) }
+        ingressDeny = policy.ingressDeny.map { .init($0) }
+        egressDeny = policy.egressDeny.map { .init($0) }
+    }
+}
+
+extension Forge_Network_V1_Selector {
+    fileprivate init(_ selector: EndpointSelector) {
+        self.init()
+        matchLabels = selector.matchLabels
+        if let names = selector.endpoints { endpoints = .with { $0.names = names.sorted() } }
+        vnet = selector.network ?? ""
+    }
+}
+
+extension Forge_Network_V1_Rule {
+    fileprivate init(_ rule: PolicyRule) {
+        self.init()
+        if let peers = rule.peers { self.peers = .init(peers) }
+        if let ports = rule.ports { self.ports = .init(ports) }
+    }
+}
+
+extension Forge_Network_V1_Peers {
+    fileprivate init(_ peers: [PolicyPeer]) {
+        self.init()
+        self.peers = peers.map { peer in
+            .with {
+                switch peer {
+                case .endpoints(let selector): $0.endpoints = .init(selector)
+                case .cidr(let cidr, let except):
+                    $0.block = .with {
+                        $0.cidr = cidr.description
+                        $0.except = except.map(\.description)
+                    }
+                }
+            }
+        }
+    }
+}
+
+extension Forge_Network_V1_PortRanges {
+    fileprivate init(_ ranges: [PortRange]) {
+        self.init()
+        self.ranges = ranges.map { range in
+            .with {
+                switch range.transport {
+                case .tcp: $0.protocol = .tcp
+                case .udp: $0.protocol = .udp
+                case .icmp: $0.protocol = .icmp
+                }
+                guard range.ports != 0...UInt16.max else { return }
+                $0.first = UInt32(range.ports.lowerBound)
+                $0.last = UInt32(range.ports.upperBound)
+            }
+        }
+    }
+}
+
+extension Forge_Network_V1_Direction {
+    init(_ direction: Direction) {
+        switch direction {
+        case .ingress: self = .ingress
+        case .egress: self = .egress
+        }
+    }
+}

@@ -1,0 +1,60 @@
+internal import Model
+internal import Protos
+internal import SwiftProtobuf
+internal import Wire
+
+extension Forge_Network_V1_EndpointStatistics {
+    init(_ statistics: EndpointStatistics) {
+        self.init()
+        let endpoint = statistics.member.endpoint
+        endpointID = endpoint.id
+        self.endpoint = endpoint.name
+        containerID = endpoint.containerID
+        vnet = statistics.member.network.name
+        rxBytes = statistics.receivedBytes
+        rxPackets = statistics.receivedPackets
+        txBytes = statistics.sentBytes
+        txPackets = statistics.sentPackets
+        rxDropped = statistics.receivedDropped
+        txDropped = statistics.sentDropped
+        deniedPackets = statistics.denials.reduce(0) { $0 &+ $1.packets }
+        denials = statistics.denials.map { denial in
+            .with {
+                $0.reason = .init(denial.reason)
+                $0.packets = denial.packets
+                $0.bytes = denial.bytes
+            }
+        }
+    }
+}
+
+extension Forge_Network_V1_GetStatusResponse {
+    init(_ status: FabricStatus) {
+        self.init()
+        version = status.version
+        mode = status.mode == .rootless ? .rootless : .host
+        roles = status.roles.map { role in
+            .with {
+                $0.name = role.name
+                $0.pid = role.pid
+                let (seconds, attoseconds) = role.uptime.components
+                $0.uptimeMilliseconds = UInt64(clamping: seconds) * 1_000 + UInt64(clamping: attoseconds / 1_000_000_000_000_000)
+                $0.restarts = UInt32(clamping: role.restarts)
+            }
+        }
+        vnetCount = UInt32(clamping: status.networkCount)
+        endpointCount = UInt32(clamping: status.endpointCount)
+        policyCount = UInt32(clamping: status.policyCount)
+        missingFeatures = status.missingFeatures.map { feature in
+            .with {
+                $0.name = feature.name
+                $0.explanation = feature.explanation
+            }
+        }
+        paths = .with {
+            $0.socket = status.socketPath
+            $0.runtimeDirectory = status.runtimeDirectory
+            $0.stateDirectory = status.stateDirectory
+        }
+    }
+}
