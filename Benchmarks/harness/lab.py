@@ -127,6 +127,7 @@ class Lab:
 
     def attach_bench(self, *arguments, timeout=300):
         """Runs our client where a rootless runtime runs: in the fabric's user and mount namespaces."""
+        settle()
         result = self.forge("unshare", "--", self.program("attach-bench"), *map(str, arguments), timeout=timeout)
         return json.loads(result.stdout)
 
@@ -157,6 +158,11 @@ egress:
   - to: [{labels: {bench: "yes"}}]
     ports: [5201/tcp, 9000/udp]
 """
+
+
+def settle():
+    """Lets the kernel finish with namespaces that just ended: their removal holds the lock that every attach needs."""
+    time.sleep(1.5)
 
 
 def wait_until(condition, what, seconds=10):

@@ -5,7 +5,7 @@ import os
 import subprocess
 import time
 
-from .lab import Failure, run
+from .lab import Failure, run, settle
 
 CNI = "/usr/lib/cni"
 NETAVARK = "/usr/lib/podman/netavark"
@@ -13,6 +13,7 @@ NETAVARK = "/usr/lib/podman/netavark"
 
 def floor(lab, count):
     """`count` attaches by bare netlink from one process, in a user and network namespace of its own as ours are."""
+    settle()
     result = lab.as_user("unshare", "--user", "--map-root-user", "--net", lab.program("floor"), str(count))
     return json.loads(result.stdout)["attach_us"]
 
@@ -77,6 +78,7 @@ def netavark(count):
 def series(count, name, once, add, remove):
     """Times `add` in `count` new namespaces; the first, which also makes the bridge, is not counted."""
     numbers = range(2, count + 3)
+    settle()
     for number in numbers:
         new_namespace(f"{name}{number}")
     try:

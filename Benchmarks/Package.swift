@@ -1,0 +1,34 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// A package of its own, so that nothing here reaches those who depend on the library. `make bench` builds it.
+
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .strictMemorySafety(),
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+]
+
+let package = Package(
+    name: "Benchmarks",
+    platforms: [.macOS(.v15)],
+    dependencies: [
+        // Named, since a clone may have any directory's name.
+        .package(name: "network-manager", path: "..")
+    ],
+    targets: [
+        // What the kernel alone takes for one attach.
+        .executableTarget(name: "floor"),
+        // Namespaces and first packets, on threads that Swift's runtime does not own.
+        .target(name: "CBench"),
+        // Attaches through the client that users get.
+        .executableTarget(
+            name: "attach-bench",
+            dependencies: ["CBench", .product(name: "ForgeAPI", package: "network-manager")],
+            swiftSettings: strict),
+    ]
+)
