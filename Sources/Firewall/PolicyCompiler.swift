@@ -286,7 +286,7 @@ package struct PolicyCompiler: Sendable {
             var hash = StableHash()
             hash.combine(reference.policy)
             hash.combine(reference.list.rawValue)
-            hash.combine(UInt32(reference.number))
+            hash.combine(UInt32(truncatingIfNeeded: reference.number))
             let number = ruleNumbers.number(
                 for: reference, preferred: hash.folded | Outcome.denyBit, in: Outcome.firstRule...UInt32.max)
             return CompiledRule(rule, outcome: Outcome(rawValue: number))

@@ -37,21 +37,3 @@ package struct RulesetDelta: Hashable, Sendable {
 
     package var isEmpty: Bool { removed.isEmpty && added.isEmpty && removedLimits.isEmpty && addedLimits.isEmpty }
 }
-
-/// The rule of a policy that a deny outcome stands for.
-package struct RuleReference: Hashable, Sendable {
-    package let policy: String
-    package let list: RuleList
-    /// Counted from 1, as people count.
-    package let number: Int
-}
-
-/// A policy's lists of rules.
-package enum RuleList: String, Hashable, Sendable {
-    case ingress
-    case egress
-    case ingressDeny
-    case egressDeny
-    /// `allowPorts` and `trustedPeers`.
-    case shorthand
-}

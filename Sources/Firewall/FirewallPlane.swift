@@ -1,0 +1,301 @@
+package import Model
+package import Netlink
+internal import Wire
+
+/// The fabric's firewall: the compiler, and the kernel's tables that follow it.
+///
+/// Owned by one actor. Each mutation is one nf_tables transaction: it is in force when the call returns, or nothing has changed.
+package struct FirewallPlane: ~Copyable {
+    fileprivate var socket: NetlinkSocket<NetfilterProtocol>
+    package private(set) var compiler = PolicyCompiler()
+    private var networks: [String: Network] = [:]
+    private var endpoints: [String: Endpoint] = [:]
+    private var policies: [String: FirewallPolicy] = [:]
+
+    /// Opens a socket in the calling thread's network namespace, which is the fabric's.
+    package init() throws(FirewallError) {
+        do throws(NetlinkError) { socket = try NetlinkSocket() } catch {
+            throw FirewallError(code: .kernel, context: "open nf_tables", cause: error)
+        }
+    }
+
+    // MARK: Changes
+
+    /// Takes over the desired state and makes the kernel follow, changing only what differs.
+    package mutating func start(
+        networks: [Network], endpoints: [Endpoint], policies: [FirewallPolicy]
+    ) throws(FirewallError) {
+        for network in networks {
+            self.networks[network.id] = network
+            compiler.setNetwork(network)
+        }
+        for policy in policies { self.policies[policy.name] = policy }
+        _ = compiler.setPolicies(policies)
+        for endpoint in endpoints {
+            self.endpoints[endpoint.id] = endpoint
+            _ = compiler.setEndpoint(endpoint)
+        }
+        try reconcile()
+    }
+
+    package mutating func addNetwork(_ network: Network) throws(FirewallError) {
+        var batch = NftBatch()
+        for (set, elements) in KernelRows.bridgeElements(network) { batch.add(elements, to: set) }
+        try commit(batch, "network \(network.name)")
+        networks[network.id] = network
+        compiler.setNetwork(network)
+    }
+
+    /// The network's endpoints must be gone.
+    package mutating func removeNetwork(id: String) throws(FirewallError) {
+        guard let network = networks[id] else { return }
+        var batch = NftBatch()
+        for (set, elements) in KernelRows.bridgeElements(network) { batch.remove(elements, from: set) }
+        try commit(batch, "network \(network.name)")
+        networks[id] = nil
+        compiler.removeNetwork(id: id)
+    }
+
+    /// Puts the endpoint's policy in force and pins its port: a fixed number of elements. An endpoint that is known already is changed.
+    package mutating func setEndpoint(_ endpoint: Endpoint) throws(FirewallError) {
+        let old = endpoints[endpoint.id]
+        let delta = compiler.setEndpoint(endpoint)
+        var changes = ElementChanges(delta)
+        for part in old.map(KernelRows.portElements) ?? [] { changes.remove(part) }
+        for part in KernelRows.portElements(endpoint) { changes.add(part) }
+        do throws(FirewallError) {
+            try apply(changes, delta, "endpoint \(endpoint.name)")
+        } catch {
+            if let old { _ = compiler.setEndpoint(old) } else { _ = compiler.removeEndpoint(id: endpoint.id) }
+            throw error
+        }
+        endpoints[endpoint.id] = endpoint
+    }
+
+    package mutating func removeEndpoint(id: String) throws(FirewallError) {
+        guard let endpoint = endpoints[id] else { return }
+        let delta = compiler.removeEndpoint(id: id)
+        var changes = ElementChanges(delta)
+        for part in KernelRows.portElements(endpoint) { changes.remove(part) }
+        do throws(FirewallError) {
+            try forgetDenials(of: endpoint, &changes)
+            try apply(changes, delta, "endpoint \(endpoint.name)")
+        } catch {
+            _ = compiler.setEndpoint(endpoint)
+            throw error
+        }
+        endpoints[id] = nil
+    }
+
+    /// Adds, replaces and removes policies in one transaction.
+    package mutating func setPolicies(_ changed: [FirewallPolicy], removing removed: [String]) throws(FirewallError) {
+        let names = Set(changed.map(\.name) + removed)
+        let old = names.compactMap { policies[$0] }
+        let delta = compiler.setPolicies(changed, removing: removed)
+        do throws(FirewallError) {
+            try apply(ElementChanges(delta), delta, "policies")
+        } catch {
+            _ = compiler.setPolicies(old, removing: Array(names))
+            throw error
+        }
+        for name in removed { policies[name] = nil }
+        for policy in changed { policies[policy.name] = policy }
+    }
+
+    /// Removes both tables: the namespace is as it was before us.
+    package mutating func destroy() throws(FirewallError) {
+        var batch = NftBatch()
+        for table in [KernelLayout.policyTable, KernelLayout.spoofingTable] {
+            // Creating first makes the deletion succeed whether or not the table is there.
+            batch.create(table)
+            batch.delete(table)
+        }
+        try commit(batch, "remove tables")
+    }
+
+    // MARK: Reconciliation
+
+    /// Compares the kernel with what it should hold and mends the difference.
+    /// - Returns: true if anything was amiss.
+    @discardableResult
+    package mutating func reconcile() throws(FirewallError) -> Bool {
+        guard try structureIsIntact() else {
+            try rebuild()
+            return true
+        }
+        var changes = ElementChanges()
+        for (set, desired) in desiredElements() {
+            let observed: [NftElement]
+            do throws(NetlinkError) { observed = try socket.elements(of: set) } catch {
+                throw FirewallError(code: .kernel, context: "read set \(set.name)", cause: error)
+            }
+            let have = Set(observed.map(\.identity))
+            let want = Set(desired.map(\.identity))
+            if have == want { continue }
+            changes.remove((set, observed.filter { !want.contains($0.identity) }))
+            changes.add((set, desired.filter { !have.contains($0.identity) }))
+        }
+        guard !changes.isEmpty else { return false }
+        try apply(changes, RulesetDelta(), "reconcile")
+        return true
+    }
+
+    /// Replaces both tables in one transaction that denies everything new, then fills the sets: at no moment is more allowed
+    /// than should be.
+    private mutating func rebuild() throws(FirewallError) {
+        var batch = NftBatch()
+        for table in [KernelLayout.policyTable, KernelLayout.spoofingTable] {
+            batch.create(table)
+            batch.delete(table)
+            batch.create(table)
+        }
+        for set in KernelLayout.policySets + KernelLayout.spoofingSets { batch.create(set) }
+        let policy = PolicyChains()
+        let spoofing = SpoofingChains()
+        for chain in policy.chains + spoofing.chains { batch.create(chain) }
+        batch.create(KernelLayout.versionMark)
+        batch.add(KernelLayout.portedNumbers.map { NftElement(key: [$0]) }, to: KernelLayout.portedProtocols)
+        for rule in policy.rules + spoofing.rules { batch.add(rule) }
+        for limit in compiler.limits.values { batch.create(limit) }
+        let elements = desiredElements().filter { $0.set.name != KernelLayout.portedProtocols.name }
+        var whole = batch
+        for (set, elements) in elements { whole.add(elements, to: set) }
+        if whole.encodedSize <= ElementChanges.sizeLimit {
+            try commit(whole, "build tables")
+            return
+        }
+        // Bridges and ports come first: until their elements are there, packets between endpoints are not judged at all.
+        let guards: Set = [KernelLayout.bridges.name, KernelLayout.closedBridges.name, KernelLayout.guardedPorts.name]
+        for (set, elements) in elements where guards.contains(set.name) { batch.add(elements, to: set) }
+        try commit(batch, "build tables")
+        var changes = ElementChanges()
+        for part in elements where !guards.contains(part.set.name) { changes.add(part) }
+        try apply(changes, RulesetDelta(), "fill tables")
+    }
+
+    /// Every chain is there with its number of rules, in the version of the layout that this program writes.
+    private mutating func structureIsIntact() throws(FirewallError) -> Bool {
+        let policy = PolicyChains()
+        let spoofing = SpoofingChains()
+        do throws(NetlinkError) {
+            for (table, chains, rules, sets) in [
+                (KernelLayout.policyTable, policy.chains + [KernelLayout.versionMark], policy.rules, KernelLayout.policySets),
+                (KernelLayout.spoofingTable, spoofing.chains, spoofing.rules, KernelLayout.spoofingSets),
+            ] {
+                guard try socket.listTables().contains(where: { $0.family == table.family && $0.name == table.name })
+                else { return false }
+                let limitChains = table == KernelLayout.policyTable ? compiler.limits.values.map(\.name) : []
+                let names = Set(try socket.listChains(table).map(\.name))
+                guard names == Set(chains.map(\.name) + limitChains) else { return false }
+                guard Set(try socket.listSets(table).map(\.name)).isSuperset(of: sets.map(\.name)) else { return false }
+                var counts: [String: Int] = [:]
+                for rule in try socket.listRules(table) { counts[rule.chain, default: 0] += 1 }
+                for rule in rules { counts[rule.chain, default: 0] -= 1 }
+                for limit in compiler.limits.values where table == KernelLayout.policyTable {
+                    counts[limit.name, default: 0] -= limit.bounds.count * IPFamily.allCases.count
+                }
+                guard counts.values.allSatisfy({ $0 == 0 }) else { return false }
+            }
+        } catch {
+            throw FirewallError(code: .kernel, context: "read tables", cause: error)
+        }
+        return true
+    }
+
+    /// All elements that we write, by set.
+    private func desiredElements() -> [(set: NftSet, elements: [NftElement])] {
+        var changes = ElementChanges()
+        changes.add((KernelLayout.portedProtocols, KernelLayout.portedNumbers.map { NftElement(key: [$0]) }))
+        for network in networks.values { for part in KernelRows.bridgeElements(network) { changes.add(part) } }
+        for endpoint in endpoints.values { for part in KernelRows.portElements(endpoint) { changes.add(part) } }
+        for (row, value) in compiler.rows { changes.add(KernelRows.elements(row, value)) }
+        let written = (KernelLayout.policySets + KernelLayout.spoofingSets).filter { !$0.flags.contains(.eval) }
+        return written.map { set in
+            (set, changes.added.first { $0.set.table == set.table && $0.set.name == set.name }?.elements ?? [])
+        }
+    }
+
+    // MARK: Counters
+
+    /// What was denied, by endpoint id. Counters live in the kernel and survive us.
+    package mutating func denials() throws(FirewallError) -> [String: [Denial]] {
+        var denials: [String: [Denial]] = [:]
+        var owners: [[UInt8]: String] = [:]
+        for endpoint in endpoints.values {
+            for address in endpoint.addresses { owners[address.bytes] = endpoint.id }
+            owners[KernelRows.interfaceName(endpoint.hostInterfaceName)] = endpoint.id
+        }
+        do throws(NetlinkError) {
+            for family in IPFamily.allCases {
+                let length = family.width / 8
+                for element in try socket.elements(of: KernelLayout.denied(family)) where element.key.count >= length + 4 {
+                    guard let owner = owners[Array(element.key[..<length])], let counter = element.counter else { continue }
+                    var reader = ByteReader(element.key[length...])
+                    guard let outcome = try? reader.integer("outcome", as: UInt32.self) else { continue }
+                    denials[owner, default: []].append(
+                        Denial(outcome: Outcome(rawValue: outcome), packets: counter.packets, bytes: counter.bytes))
+                }
+            }
+            for element in try socket.elements(of: KernelLayout.spoofed) {
+                guard let owner = owners[element.key], let counter = element.counter else { continue }
+                denials[owner, default: []].append(
+                    Denial(outcome: .spoofedSource, packets: counter.packets, bytes: counter.bytes))
+            }
+        } catch {
+            throw FirewallError(code: .kernel, context: "read counters", cause: error)
+        }
+        return denials
+    }
+
+    /// A new owner of the address must not inherit what the old one was denied.
+    private mutating func forgetDenials(of endpoint: Endpoint, _ changes: inout ElementChanges) throws(FirewallError) {
+        do throws(NetlinkError) {
+            for address in endpoint.addresses {
+                let set = KernelLayout.denied(address.family)
+                let stale = try socket.elements(of: set).filter { $0.key.starts(with: address.bytes) }
+                changes.remove((set, stale.map { NftElement(key: $0.key) }))
+            }
+            let port = KernelRows.interfaceName(endpoint.hostInterfaceName)
+            let stale = try socket.elements(of: KernelLayout.spoofed).filter { $0.key == port }
+            changes.remove((KernelLayout.spoofed, stale.map { NftElement(key: $0.key) }))
+        } catch {
+            throw FirewallError(code: .kernel, context: "read counters", cause: error)
+        }
+    }
+
+    // MARK: Transactions
+
+    private mutating func apply(
+        _ changes: ElementChanges, _ delta: RulesetDelta, _ context: String
+    ) throws(FirewallError) {
+        for batch in changes.batches(delta) { try commit(batch, context) }
+    }
+
+    private mutating func commit(_ batch: NftBatch, _ context: String) throws(FirewallError) {
+        do throws(NetlinkError) { try socket.commit(batch) } catch {
+            throw FirewallError(code: .kernel, context: context, cause: error)
+        }
+    }
+}
+
+/// Packets that were denied for one reason.
+package struct Denial: Hashable, Sendable {
+    package let outcome: Outcome
+    package let packets: UInt64
+    package let bytes: UInt64
+}
+
+extension FirewallPlane {
+    /// The netlink port that our transactions come from.
+    package var port: UInt32 { socket.port }
+
+    /// Whether an event concerns one of our tables.
+    package static func isAbout(_ event: NftEvent) -> Bool {
+        let tables = [KernelLayout.policyTable, KernelLayout.spoofingTable]
+        return switch event.subject {
+        case .table(let table), .chain(_, let table), .rule(_, _, let table), .set(_, let table), .elements(_, _, let table):
+            tables.contains { $0.family == table.family && $0.name == table.name }
+        case .generation: false
+        }
+    }
+}

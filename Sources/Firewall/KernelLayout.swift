@@ -1,0 +1,96 @@
+internal import Model
+package import Netlink
+internal import Wire
+
+/// The names and shapes of our tables, sets and chains. Two tables, a fixed number of rules: what grows are the elements of sets.
+package enum KernelLayout {
+    /// Judges routed packets, and those from and to the fabric's own namespace.
+    package static let policyTable = NftTable(family: .inet, name: "forge")
+    /// Pins the source addresses of every port.
+    package static let spoofingTable = NftTable(family: .bridge, name: "forge")
+
+    /// An empty chain whose name says which layout the tables have: another one is replaced, not mended.
+    static let versionMark = NftChain(table: policyTable, name: "layout_1")
+
+    // MARK: Sets of the policy table
+
+    /// Our bridges, by name.
+    static let bridges = set("bridges", [.ifname], 16)
+    /// (bridge, the same bridge) of networks whose endpoints may talk to one another.
+    static let peerLinks = set("peer_links", [.ifname, .ifname], 32)
+    /// Bridges of networks that nothing crosses the border of.
+    static let closedBridges = set("closed_bridges", [.ifname], 16)
+    /// Protocols whose header has the destination port at byte 2: TCP, UDP, SCTP, UDP-Lite, DCCP.
+    static let portedProtocols = set("ported_protocols", [.inetProto], 1)
+    static let portedNumbers: [UInt8] = [6, 17, 132, 136, 33]
+
+    static func identities(_ family: IPFamily) -> NftSet {
+        map("identity\(family.rawValue)", [family.type], family.width / 8)
+    }
+
+    static func pairs(_ direction: Direction) -> NftSet {
+        map("\(direction.rawValue)_pairs", [.mark, .mark], 8)
+    }
+
+    /// Without the `concat` flag the kernel keeps the whole key in one ordered tree, so that (identity, run of addresses) is an
+    /// interval. nft prints such keys as bytes when they are called Ethernet addresses, and dies of any concatenated type.
+    static func segments(_ direction: Direction, _ family: IPFamily) -> NftSet {
+        map("\(direction.rawValue)_blocks\(family.rawValue)", [.etherAddr], 4 + family.width / 8, flags: .interval)
+    }
+
+    /// (class, protocol, port), each in a register of its own: 12 bytes.
+    static let ports = map("ports", [.etherAddr], 12, flags: .interval)
+
+    /// identity → the chain with the endpoint's limits.
+    static let limits = NftSet(
+        table: policyTable, name: "limits", keyType: [.mark], keyLength: 4, data: .verdict, flags: .map)
+
+    /// (address of the endpoint, outcome), counting: written by the kernel alone.
+    static func denied(_ family: IPFamily) -> NftSet {
+        NftSet(
+            table: policyTable, name: "denied\(family.rawValue)", keyType: [family.type, .mark],
+            keyLength: family.width / 8 + 4, flags: .eval, size: 1 << 20, elementExpressions: [.counter])
+    }
+
+    // MARK: Sets of the spoofing table
+
+    /// Host ends of our veth pairs.
+    static let guardedPorts = NftSet(table: spoofingTable, name: "ports", keyType: [.ifname], keyLength: 16)
+    static let portMACs = NftSet(
+        table: spoofingTable, name: "port_mac", keyType: [.ifname, .etherAddr], keyLength: 24)
+    static func portAddresses(_ family: IPFamily) -> NftSet {
+        NftSet(
+            table: spoofingTable, name: "port_ip\(family.rawValue)", keyType: [.ifname, family.type],
+            keyLength: 16 + family.width / 8)
+    }
+    /// Host end → frames refused.
+    static let spoofed = NftSet(
+        table: spoofingTable, name: "spoofed", keyType: [.ifname], keyLength: 16, flags: .eval, size: 1 << 20,
+        elementExpressions: [.counter])
+
+    static let policySets: [NftSet] =
+        [bridges, peerLinks, closedBridges, portedProtocols, ports, limits]
+        + IPFamily.allCases.map(identities) + Direction.allCases.map(pairs)
+        + Direction.allCases.flatMap { direction in IPFamily.allCases.map { segments(direction, $0) } }
+        + IPFamily.allCases.map(denied)
+
+    static let spoofingSets: [NftSet] =
+        [guardedPorts, portMACs, spoofed] + IPFamily.allCases.map(portAddresses)
+
+    private static func set(_ name: String, _ keyType: [NftDataType], _ length: Int, flags: NftSetFlags = []) -> NftSet {
+        NftSet(table: policyTable, name: name, keyType: keyType, keyLength: length, flags: flags)
+    }
+
+    private static func map(_ name: String, _ keyType: [NftDataType], _ length: Int, flags: NftSetFlags = []) -> NftSet {
+        NftSet(
+            table: policyTable, name: name, keyType: keyType, keyLength: length, data: .value(.mark, length: 4),
+            flags: flags.union(.map))
+    }
+}
+
+extension IPFamily {
+    var type: NftDataType { self == .v4 ? .ipv4Addr : .ipv6Addr }
+
+    /// Registers of four bytes that an address fills.
+    var registers: Int { width / 32 }
+}

@@ -1,0 +1,103 @@
+internal import Model
+internal import Netlink
+internal import Wire
+
+/// How rows look as elements of the kernel's sets.
+enum KernelRows {
+    /// An element of a set, or the two that begin and end an interval.
+    static func elements(_ row: Row, _ value: UInt32) -> (set: NftSet, elements: [NftElement]) {
+        switch row {
+        case .identity(let address):
+            return (KernelLayout.identities(address.family), [NftElement(key: address.bytes, data: nativeBytes(value))])
+        case .pair(let direction, let subject, let peer):
+            return (
+                KernelLayout.pairs(direction),
+                [NftElement(key: nativeBytes(subject) + nativeBytes(peer), data: nativeBytes(value))]
+            )
+        case .segment(let direction, let subject, let first, let last):
+            let prefix = nativeBytes(subject)
+            return (
+                KernelLayout.segments(direction, first.family),
+                interval(from: prefix + first.bytes, to: prefix + last.bytes, value)
+            )
+        case .port(let portClass, let range):
+            return (
+                KernelLayout.ports,
+                interval(
+                    from: portKey(portClass, range.lowerBound, padding: 0),
+                    to: portKey(portClass, range.upperBound, padding: 0xff), value)
+            )
+        case .limit(let subject):
+            return (
+                KernelLayout.limits,
+                [NftElement(key: nativeBytes(subject), verdict: .goto(LimitChain.name(value)))]
+            )
+        }
+    }
+
+    /// Class, protocol and port, each in a register of its own, zero-padded behind the value as the kernel loads them.
+    ///
+    /// The last key of a run has ones there instead, so that its successor is the next port.
+    static func portKey(_ portClass: UInt32, _ point: UInt32, padding: UInt8) -> [UInt8] {
+        nativeBytes(portClass) + [UInt8(truncatingIfNeeded: point >> 16), 0, 0, 0]
+            + [UInt8(truncatingIfNeeded: point >> 8), UInt8(truncatingIfNeeded: point), padding, padding]
+    }
+
+    /// The kernel's interval is open at its end: the end element is the key after the last one.
+    private static func interval(from first: [UInt8], to last: [UInt8], _ value: UInt32) -> [NftElement] {
+        let start = NftElement(key: first, data: nativeBytes(value))
+        guard let end = successor(last) else { return [start] }
+        return [start, NftElement(key: end, isIntervalEnd: true)]
+    }
+
+    /// The next key in byte order; nil after the last there is.
+    static func successor(_ key: [UInt8]) -> [UInt8]? {
+        var key = key
+        for index in key.indices.reversed() {
+            key[index] &+= 1
+            if key[index] != 0 { return key }
+        }
+        return nil
+    }
+
+    static func interfaceName(_ name: String) -> [UInt8] {
+        let bytes = Array(name.utf8.prefix(15))
+        return bytes + [UInt8](repeating: 0, count: 16 - bytes.count)
+    }
+
+    /// What pins an endpoint's port to its addresses.
+    static func portElements(_ endpoint: Endpoint) -> [(set: NftSet, elements: [NftElement])] {
+        let port = interfaceName(endpoint.hostInterfaceName)
+        var all = [
+            (KernelLayout.guardedPorts, [NftElement(key: port)]),
+            // A MAC fills one register and half of the next.
+            (KernelLayout.portMACs, [NftElement(key: port + endpoint.mac.bytes + [0, 0])]),
+        ]
+        for address in endpoint.addresses {
+            all.append((KernelLayout.portAddresses(address.family), [NftElement(key: port + address.bytes)]))
+        }
+        if endpoint.address(.v6) != nil {
+            all.append(
+                (KernelLayout.portAddresses(.v6), [NftElement(key: port + endpoint.mac.linkLocalIPv6.bytes)]))
+        }
+        return all
+    }
+
+    /// A network's bridge in the sets that isolation is judged by.
+    static func bridgeElements(_ network: Network) -> [(set: NftSet, elements: [NftElement])] {
+        let bridge = interfaceName(network.bridgeName)
+        var all = [(KernelLayout.bridges, [NftElement(key: bridge)])]
+        if network.isolation == .peerOnly || network.isolation == .none {
+            all.append((KernelLayout.peerLinks, [NftElement(key: bridge + bridge)]))
+        }
+        if network.isolation != .none { all.append((KernelLayout.closedBridges, [NftElement(key: bridge)])) }
+        return all
+    }
+}
+
+/// A number as a register holds it.
+func nativeBytes(_ number: UInt32) -> [UInt8] {
+    var writer = ByteWriter(capacity: 4)
+    writer.integer(number)
+    return writer.bytes
+}

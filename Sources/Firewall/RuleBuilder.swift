@@ -1,0 +1,110 @@
+internal import Model
+internal import Netlink
+internal import Wire
+
+/// Makes rules of one chain, and the few that several chains begin or end with.
+struct RuleBuilder {
+    let table: NftTable
+    let chain: String
+
+    func rule(_ comment: String?, _ expressions: NftExpression...) -> NftRule { rule(comment, expressions) }
+
+    func rule(_ comment: String?, _ expressions: [NftExpression]) -> NftRule {
+        NftRule(table: table, chain: chain, expressions: expressions, comment: comment)
+    }
+
+    /// Packets of connections that were judged before, and those that belong to none.
+    var known: [NftRule] {
+        [
+            rule("judged before", .connection(.established | .related) + [.verdict(.accept)]),
+            rule("in the middle of nothing", .connection(.invalid) + [.verdict(.goto("untracked"))]),
+            // RFC 9293 section 3.5: a connection begins with SYN and without FIN, RST or ACK.
+            rule("no beginning of a connection",
+                .meta(.l4proto, .r(0)), .cmp(.eq, .r(0), [6]),
+                .payload(base: .transport, offset: 13, length: 1, .r(0)),
+                .bitwise(source: .r(0), destination: .r(0), mask: [0x17], xor: [0]), .cmp(.neq, .r(0), [0x02]),
+                .verdict(.goto("untracked"))),
+        ]
+    }
+
+    /// Neighbour solicitations and advertisements (RFC 4861) belong to the link, not to a conversation.
+    var neighbourDiscovery: [NftRule] {
+        [
+            rule("neighbour discovery",
+                .meta(.l4proto, .r(0)), .cmp(.eq, .r(0), [58]),
+                .payload(base: .transport, offset: 0, length: 1, .r(0)), .range(.eq, .r(0), [135], [136]),
+                .verdict(.accept))
+        ]
+    }
+
+    /// On to the chain of the packet's family.
+    func families(_ name: String) -> [NftRule] {
+        IPFamily.allCases.map { rule(nil, .isFamily($0) + [.verdict(.goto("\(name)\($0.rawValue)"))]) }
+    }
+
+    /// The end of a judgement: the marks that carried it are wiped.
+    var accepted: [NftRule] {
+        [rule(nil, .immediate(.r(0), nativeBytes(0)), .metaSet(.mark, .r(0)), .ctSet(.mark, .r(0)), .verdict(.accept))]
+    }
+}
+
+/// Which address of a packet.
+enum Side {
+    case source
+    case destination
+
+    func offset(_ family: IPFamily) -> UInt32 {
+        switch (self, family) {
+        // RFC 791 section 3.1
+        case (.source, .v4): 12
+        case (.destination, .v4): 16
+        // RFC 8200 section 3
+        case (.source, .v6): 8
+        case (.destination, .v6): 24
+        }
+    }
+}
+
+extension Direction {
+    /// The side of a packet that the judged endpoint is on.
+    var subject: Side { self == .egress ? .source : .destination }
+    var peer: Side { self == .egress ? .destination : .source }
+}
+
+/// NF_CT_STATE bits as nft's `ct state` register has them (linux/netfilter/nf_conntrack_common.h).
+struct ConnectionState: OptionSet {
+    let rawValue: UInt32
+
+    static let invalid = ConnectionState(rawValue: 1)
+    static let established = ConnectionState(rawValue: 2)
+    static let related = ConnectionState(rawValue: 4)
+
+    static func | (a: ConnectionState, b: ConnectionState) -> ConnectionState { a.union(b) }
+}
+
+extension [NftExpression] {
+    static func isFamily(_ family: IPFamily) -> Self {
+        // NFPROTO_IPV4, NFPROTO_IPV6
+        [.meta(.nfproto, .r(0)), .cmp(.eq, .r(0), [family == .v4 ? 2 : 10])]
+    }
+
+    static func address(_ side: Side, _ family: IPFamily, _ register: NftRegister) -> Self {
+        [.payload(base: .network, offset: side.offset(family), length: UInt32(family.width / 8), register)]
+    }
+
+    static func isEndpoint(_ side: Side, _ family: IPFamily) -> Self {
+        address(side, family, .r(0)) + [.lookup(set: KernelLayout.identities(family).name, key: .r(0))]
+    }
+
+    static func setMark(_ outcome: Outcome) -> Self {
+        [.immediate(.r(0), nativeBytes(outcome.rawValue)), .metaSet(.mark, .r(0))]
+    }
+
+    static func connection(_ states: ConnectionState) -> Self {
+        [
+            .ct(.state, .r(0)),
+            .bitwise(source: .r(0), destination: .r(0), mask: nativeBytes(states.rawValue), xor: [0, 0, 0, 0]),
+            .cmp(.neq, .r(0), [0, 0, 0, 0]),
+        ]
+    }
+}

@@ -1,0 +1,181 @@
+internal import Bridge
+public import Model
+internal import Namespaces
+internal import Netlink
+internal import VNet
+internal import Wire
+
+/// An endpoint that was assigned, and the way to its counters.
+public struct Assignment: Sendable {
+    public let member: NetworkMember
+    let manager: NetworkManager
+
+    public var endpoint: Endpoint { member.endpoint }
+    public var network: Network { member.network }
+    /// The container's addresses, IPv4 first.
+    public var addresses: [IPAddress] { member.endpoint.addresses }
+
+    /// The endpoint's counters now.
+    /// - Throws: `ModelError.notFound` once it has been released.
+    public func statistics() async throws -> EndpointStatistics {
+        guard let own = try await manager.statistics([endpoint.id]).first else {
+            throw ModelError.notFound("endpoint", endpoint.name)
+        }
+        return own
+    }
+}
+
+extension NetworkManager {
+    /// Gives a container its place in a network: veth, bridge, address, policy.
+    ///
+    /// Its policy is in force before the link comes up. The same request again returns the same endpoint.
+    /// - Parameters:
+    ///   - containerID: the runtime's name for the container.
+    ///   - network: a network's name, id or id prefix.
+    ///   - namespace: where the container's network namespace is.
+    ///   - name: a DNS label, unique in the network; derived from the container id where nil.
+    ///   - labels: what policies select the endpoint by.
+    /// - Throws: `ModelError` naming the field and the value; whatever was made is undone.
+    public func assign(
+        containerID: String, network: String, namespace: NamespaceSource, name: String? = nil, labels: Labels = [:]
+    ) throws -> Assignment {
+        try assign(
+            EndpointRequest(
+                network: network, containerID: containerID, namespace: namespace, name: name, labels: labels))
+    }
+
+    /// As above, with every choice that a caller has.
+    public func assign(_ request: EndpointRequest) throws -> Assignment {
+        let network = try directory.network(named: request.network)
+        let opened = try open(request.namespace)
+        let reference = NamespaceReference(
+            path: opened.path, device: opened.identity.device, inode: opened.identity.inode)
+
+        let id = Identifier.endpoint(networkID: network.id, containerID: request.containerID)
+        if let existing = directory.endpoints[id] {
+            try requireSame(request, existing, reference)
+            return Assignment(member: NetworkMember(existing, in: network), manager: self)
+        }
+        guard let endpoint = try allocators[network.id]?.assign(request, namespace: reference) else {
+            throw ModelError.notFound("network", request.network)
+        }
+
+        try store.save(endpoint, state: .intent)
+        do {
+            try firewall.setEndpoint(endpoint)
+            do { try link(endpoint, network, opened) } catch {
+                try? firewall.removeEndpoint(id: endpoint.id)
+                throw error
+            }
+            do { try store.markAttached(endpointID: endpoint.id) } catch {
+                try? bridge.detach(endpoint)
+                try? firewall.removeEndpoint(id: endpoint.id)
+                throw error
+            }
+        } catch {
+            allocators[endpoint.networkID]?.release(endpoint)
+            try? store.delete(endpointID: endpoint.id)
+            throw error
+        }
+        directory.insert(endpoint)
+        log.info(
+            "endpoint attached",
+            metadata: [
+                "endpoint": "\(network.name)/\(endpoint.name)",
+                "addresses": "\(endpoint.addresses.map(\.description).joined(separator: ","))",
+            ])
+        return Assignment(member: NetworkMember(endpoint, in: network), manager: self)
+    }
+
+    /// Takes a container out of one network, or out of all where `network` is nil. What is gone already is no error.
+    /// - Returns: what was released.
+    @discardableResult
+    public func release(containerID: String, network: String? = nil) throws -> [NetworkMember] {
+        var endpoints = directory.endpoints(ofContainer: containerID)
+        if let network {
+            let id = try directory.network(named: network).id
+            endpoints = endpoints.filter { $0.networkID == id }
+        }
+        let members = try endpoints.map { try directory.member($0) }
+        let failures = endpoints.flatMap { remove($0) }
+        if !failures.isEmpty { throw TeardownError(failures: failures) }
+        return members
+    }
+
+    /// An endpoint by name, `network/name`, id, container id or unambiguous prefix of either id.
+    public func endpoint(_ name: String) throws -> NetworkMember {
+        try directory.member(try directory.endpoint(named: name))
+    }
+
+    /// The endpoints of one network, or all where `network` is nil, by network and name.
+    public func endpoints(network: String? = nil) throws -> [NetworkMember] {
+        let endpoints =
+            if let network { directory.members(of: try directory.network(named: network).id) } else {
+                Array(directory.endpoints.values)
+            }
+        return try endpoints.map { try directory.member($0) }
+            .sorted { ($0.network.name, $0.endpoint.name) < ($1.network.name, $1.endpoint.name) }
+    }
+
+    // MARK: Steps
+
+    /// Runs attach backwards and goes on past failures.
+    func remove(_ endpoint: Endpoint) -> [any Error] {
+        var failures: [any Error] = []
+        do { try bridge.detach(endpoint) } catch { failures.append(error) }
+        do { try firewall.removeEndpoint(id: endpoint.id) } catch { failures.append(error) }
+        // The address may be given to another: none of its connections may live on.
+        do { try connections.cut { $0.involves(endpoint.addresses) } } catch { failures.append(error) }
+        do { try store.delete(endpointID: endpoint.id) } catch { failures.append(error) }
+        allocators[endpoint.networkID]?.release(endpoint)
+        directory.removeEndpoint(id: endpoint.id)
+        log.info("endpoint released", metadata: ["endpoint": "\(endpoint.name)", "failures": "\(failures.count)"])
+        return failures
+    }
+
+    func link(_ endpoint: Endpoint, _ network: Network, _ namespace: borrowing NetworkNamespace) throws {
+        var inside = try namespaces.inside(namespace.descriptor) { try NetlinkSocket<RouteProtocol>() }
+        try bridge.attach(endpoint, network: network, namespace: namespace.descriptor, inside: &inside)
+    }
+
+    /// Opens a namespace, with errors that name the request's field.
+    func open(_ source: NamespaceSource) throws -> NetworkNamespace {
+        switch source {
+        case .path(let path):
+            do { return try NetworkNamespace.open(path: path) } catch {
+                throw ModelError.invalid("netns", path, "\(error)")
+            }
+        case .pid(let pid):
+            do { return try NetworkNamespace.open(pid: pid) } catch {
+                throw ModelError.invalid("pid", "\(pid)", "\(error)")
+            }
+        }
+    }
+
+    /// The same container may be attached again only as it is.
+    private func requireSame(
+        _ request: EndpointRequest, _ existing: Endpoint, _ namespace: NamespaceReference
+    ) throws(ModelError) {
+        func refuse(_ field: String, _ was: String, _ asked: String) -> ModelError {
+            .exists("container", request.containerID, "is attached already with \(field) \(was), not \(asked)")
+        }
+        if (existing.namespace.device, existing.namespace.inode) != (namespace.device, namespace.inode) {
+            throw refuse("network namespace", existing.namespace.path, namespace.path)
+        }
+        if let name = request.name, name != existing.name { throw refuse("name", existing.name, name) }
+        if request.labels != existing.labels {
+            throw refuse("labels", describe(existing.labels), describe(request.labels))
+        }
+        for address in request.addresses where !existing.addresses.contains(address) {
+            throw refuse("addresses", existing.addresses.map(\.description).joined(separator: ", "), address.description)
+        }
+        if let mac = request.mac, mac != existing.mac { throw refuse("MAC", existing.mac.description, mac.description) }
+        if let interface = request.interfaceName, interface != existing.interfaceName {
+            throw refuse("interface", existing.interfaceName, interface)
+        }
+    }
+
+    private func describe(_ labels: Labels) -> String {
+        "{" + labels.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: ", ") + "}"
+    }
+}

@@ -1,0 +1,93 @@
+internal import Bridge
+internal import Firewall
+internal import Logging
+public import Model
+internal import Namespaces
+internal import Store
+internal import Sys
+internal import VNet
+internal import Wire
+
+/// The fabric: networks, the endpoints in them and the policies between them.
+///
+/// One actor owns the desired state, the store and the sockets to the kernel. Every change is validated whole, recorded,
+/// carried out, and undone if a step fails; between a call's first look at the state and its last write nothing else runs,
+/// since no step suspends.
+///
+/// The manager works in the network namespace that its process is in. Killing the process changes nothing in the kernel:
+/// the next manager on the same store adopts bridges, links and rules as they are.
+public actor NetworkManager {
+    /// What a fabric is told when it starts.
+    public struct Configuration: Sendable {
+        /// Where the database is kept; made if missing, readable by its owner alone.
+        public var stateDirectory: String
+        /// Whether the fabric has its network namespace to itself and may set namespace-wide switches, such as strict
+        /// connection tracking, as it likes.
+        public var ownsNamespace: Bool
+
+        public init(stateDirectory: String, ownsNamespace: Bool) {
+            self.stateDirectory = stateDirectory
+            self.ownsNamespace = ownsNamespace
+        }
+    }
+
+    let configuration: Configuration
+    let log: Logger
+    let namespaces: NamespaceThread
+    let store: SQLiteStore
+    var bridge: BridgePlane
+    var firewall: FirewallPlane
+    var connections: ConnectionTable
+    /// By network id.
+    var allocators: [String: EndpointAllocator] = [:]
+    var directory = Directory()
+    /// Features that the kernel or the machine lacks, found at start.
+    var missingFeatures: [FabricStatus.MissingFeature] = []
+    private var watchers: [Task<Void, Never>] = []
+
+    /// Opens the store, adopts what the kernel already holds, and mends what is not as recorded.
+    ///
+    /// - Throws: `ModelError` or an error whose description is one line for a person.
+    public init(_ configuration: Configuration) async throws {
+        self.configuration = configuration
+        log = Logger(label: "manager")
+        namespaces = try NamespaceThread()
+        store = try SQLiteStore(path: configuration.stateDirectory + "/fabric.db")
+        bridge = try BridgePlane()
+        firewall = try FirewallPlane()
+        connections = try ConnectionTable()
+        try prepareNamespace()
+        try adopt()
+        try startWatching()
+    }
+
+    /// Stops watching the kernel. Networks and connections stay as they are, for the next manager to adopt.
+    public func stop() {
+        for watcher in watchers { watcher.cancel() }
+        watchers = []
+    }
+
+    /// Stops, and removes everything that the fabric made in its namespace; the store keeps networks and policies.
+    ///
+    /// Endpoints are released. Failures are collected: what can be removed is.
+    public func tearDown() throws {
+        stop()
+        var failures: [any Error] = []
+        for endpoint in directory.endpoints.values {
+            failures += remove(endpoint)
+        }
+        for network in directory.networks.values {
+            do { try bridge.removeBridge(network) } catch { failures.append(error) }
+        }
+        do { try firewall.destroy() } catch { failures.append(error) }
+        if !failures.isEmpty { throw TeardownError(failures: failures) }
+    }
+
+    func watch(_ task: Task<Void, Never>) { watchers.append(task) }
+}
+
+/// Everything that went wrong while something was taken apart, which did not stop at the first failure.
+public struct TeardownError: Error, CustomStringConvertible {
+    public let failures: [any Error]
+    public var description: String { failures.map { "\($0)" }.joined(separator: "; ") }
+}

@@ -1,0 +1,90 @@
+public import Model
+internal import Wire
+
+extension NetworkManager {
+    /// Creates or replaces policies by name: all of them in one step, or none.
+    ///
+    /// Connections that the new rules do not allow are cut before the call returns.
+    /// - Returns: what happened to each, in order.
+    /// - Throws: `ModelError` naming the field of the policy that is not valid.
+    @discardableResult
+    public func apply(_ policies: [FirewallPolicy]) throws -> [PolicyChange] {
+        var seen: Set<String> = []
+        for policy in policies {
+            try policy.validate()
+            guard seen.insert(policy.name).inserted else {
+                throw ModelError.exists("policy", policy.name, "stands twice in the request")
+            }
+        }
+        let changes = policies.map { policy -> PolicyChange in
+            guard let old = directory.policies[policy.name] else { return .created }
+            return old == policy ? .unchanged : .updated
+        }
+        let changed = zip(policies, changes).filter { $0.1 != .unchanged }.map(\.0)
+        guard !changed.isEmpty else { return changes }
+        try replacePolicies(changed, removing: [])
+        return changes
+    }
+
+    /// Removes a policy. Connections that it allowed are cut before the call returns.
+    /// - Returns: the policy as it was.
+    @discardableResult
+    public func deletePolicy(_ name: String) throws -> FirewallPolicy {
+        let policy = try directory.policy(named: name)
+        try replacePolicies([], removing: [name])
+        return policy
+    }
+
+    public func policy(_ name: String) throws -> FirewallPolicy { try directory.policy(named: name) }
+
+    public func policies() -> [FirewallPolicy] { directory.policies.values.sorted { $0.name < $1.name } }
+
+    private func replacePolicies(_ changed: [FirewallPolicy], removing removed: [String]) throws {
+        let old = (changed.map(\.name) + removed).compactMap { directory.policies[$0] }
+        let added = changed.map(\.name).filter { directory.policies[$0] == nil }
+        try firewall.setPolicies(changed, removing: removed)
+        do { try store.save(policies: changed, removing: removed) } catch {
+            try firewall.setPolicies(old, removing: added)
+            throw error
+        }
+        for name in removed { directory.removePolicy(name) }
+        for policy in changed { directory.insert(policy) }
+        try cutDisallowedConnections()
+    }
+
+    /// Ends every connection through the fabric that would not be allowed if it began now.
+    func cutDisallowedConnections() throws {
+        try connections.cut { flow in
+            guard directory.endpoint(at: flow.source) != nil || directory.endpoint(at: flow.destination) != nil else {
+                return false
+            }
+            return firewall.compiler.judge(
+                from: flow.source, to: flow.destination, l4proto: flow.l4proto, port: flow.destinationPort
+            ).isDenial
+        }
+    }
+
+    // MARK: Explaining
+
+    /// What would happen to the first packet of such a flow, and by which rule. No packet is sent.
+    ///
+    /// The two sides talk over IPv4 if both have it, else over IPv6.
+    public func explain(_ query: FlowQuery) throws -> Explanation {
+        let from = try side(query.from, field: "from")
+        let to = try side(query.to, field: "to")
+        guard let family = IPFamily.allCases.first(where: { family in
+            from.contains { $0.address.family == family } && to.contains { $0.address.family == family }
+        }), let source = from.first(where: { $0.address.family == family }),
+            let destination = to.first(where: { $0.address.family == family })
+        else { throw ModelError.invalid("to", query.to, "has no address of a family that \"\(query.from)\" has") }
+        let flow = Flow(from: source, to: destination, query.transport)
+        return Explanation(
+            flow: flow, decision: PolicyEvaluator.evaluate(policies: directory.policies.values, flow: flow))
+    }
+
+    private func side(_ name: String, field: String) throws -> [FlowSide] {
+        if let address = try? IPAddress(name) { return [FlowSide(address, directory.member(at: address))] }
+        let member = try directory.member(try directory.endpoint(named: name))
+        return member.endpoint.addresses.map { FlowSide($0, member) }
+    }
+}

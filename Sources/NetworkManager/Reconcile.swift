@@ -1,0 +1,106 @@
+internal import Bridge
+internal import Firewall
+internal import Logging
+internal import Model
+internal import Namespaces
+internal import Netlink
+internal import Sys
+internal import Wire
+
+/// Start-up and self-healing are the same work: compare what is recorded with what the kernel has, and mend the difference.
+extension NetworkManager {
+    /// Namespace-wide switches. In a namespace that is ours alone a connection that is picked up in mid-stream is none.
+    func prepareNamespace() throws {
+        guard configuration.ownsNamespace else { return }
+        for (path, value, consequence) in [
+            (
+                "/proc/sys/net/netfilter/nf_conntrack_tcp_loose", "0",
+                "TCP packets in mid-stream are told by their flags alone"
+            ),
+            // Bridged packets meet the inet hooks by being routed; a second pass through them is of no use.
+            ("/proc/sys/net/bridge/bridge-nf-call-iptables", "0", "bridged packets pass the hooks twice"),
+            ("/proc/sys/net/bridge/bridge-nf-call-ip6tables", "0", "bridged packets pass the hooks twice"),
+            ("/proc/sys/net/bridge/bridge-nf-call-arptables", "0", "bridged packets pass the hooks twice"),
+        ] {
+            do throws(SystemError) { try writeFile(path, value) } catch {
+                // A kernel without bridge netfilter has no such switch, and no such problem.
+                if error.errno == .noEntry, path.contains("/bridge/") { continue }
+                missingFeatures.append(
+                    .init(name: String(path.split(separator: "/").last ?? ""), explanation: "\(error): \(consequence)"))
+            }
+        }
+    }
+
+    /// Loads what is recorded, puts it in force, and lets go of what no longer exists.
+    func adopt() throws {
+        let recorded = try store.loadAll()
+        for network in recorded.networks {
+            directory.insert(network)
+            allocators[network.id] = EndpointAllocator(network)
+        }
+        for policy in recorded.policies { directory.insert(policy) }
+        for (endpoint, _) in recorded.endpoints where directory.networks[endpoint.networkID] != nil {
+            directory.insert(endpoint)
+            allocators[endpoint.networkID]?.insert(endpoint)
+        }
+        // Rules first: links that are there already are judged by them from here on.
+        try firewall.start(
+            networks: Array(directory.networks.values), endpoints: Array(directory.endpoints.values),
+            policies: Array(directory.policies.values))
+        for network in directory.networks.values { try bridge.ensureBridge(network) }
+        try mendLinks()
+        try removeStrangers()
+    }
+
+    /// Everything that is recorded is there, everything of ours that is there is recorded.
+    func reconcile() throws {
+        if try firewall.reconcile() { log.warning("rules were not as recorded and have been mended") }
+        for network in directory.networks.values { try bridge.ensureBridge(network) }
+        try mendLinks()
+        try removeStrangers()
+    }
+
+    /// Attaches endpoints whose link is missing, or releases them if their container is gone.
+    func mendLinks() throws {
+        let observed = try bridge.observe()
+        let present = Set(observed.filter { $0.isAttached }.map(\.name))
+        for endpoint in directory.endpoints.values where !present.contains(endpoint.hostInterfaceName) {
+            mend(endpoint)
+        }
+    }
+
+    /// One endpoint whose link has gone: by somebody's hand, or with its container.
+    func mend(_ endpoint: Endpoint) {
+        guard let network = directory.networks[endpoint.networkID], let namespace = reopen(endpoint.namespace) else {
+            for failure in remove(endpoint) { log.warning("release", metadata: ["failure": "\(failure)"]) }
+            return
+        }
+        do {
+            try? bridge.detach(endpoint)
+            try link(endpoint, network, namespace)
+            try store.markAttached(endpointID: endpoint.id)
+            log.warning("link was gone and has been made again", metadata: ["endpoint": "\(endpoint.name)"])
+        } catch {
+            log.error("link cannot be made again", metadata: ["endpoint": "\(endpoint.name)", "error": "\(error)"])
+            for failure in remove(endpoint) { log.warning("release", metadata: ["failure": "\(failure)"]) }
+        }
+    }
+
+    /// The namespace that an endpoint was attached to, if it is still there: a path may lead to another one by now.
+    private func reopen(_ reference: NamespaceReference) -> NetworkNamespace? {
+        guard let namespace = try? NetworkNamespace.open(path: reference.path),
+            namespace.identity.device == reference.device, namespace.identity.inode == reference.inode
+        else { return nil }
+        return namespace
+    }
+
+    /// Links that carry our mark and that nothing recorded explains: left by a crash between two steps.
+    private func removeStrangers() throws {
+        let ours = Set(
+            directory.networks.values.map(\.bridgeName) + directory.endpoints.values.map(\.hostInterfaceName))
+        for link in try bridge.observe() where !ours.contains(link.name) {
+            log.warning("link of ours that nothing recorded explains is removed", metadata: ["link": "\(link.name)"])
+            try bridge.remove(link)
+        }
+    }
+}

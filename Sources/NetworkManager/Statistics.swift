@@ -1,0 +1,52 @@
+internal import Firewall
+public import Model
+internal import Wire
+
+extension NetworkManager {
+    /// Counters of the named endpoints, or of all where `names` is empty. The kernel keeps them: they survive the manager.
+    public func statistics(_ names: [String] = []) throws -> [EndpointStatistics] {
+        let members =
+            try names.isEmpty ? endpoints() : names.map { try directory.member(try directory.endpoint(named: $0)) }
+        let links = try bridge.statistics(of: members.map(\.endpoint.hostInterfaceName))
+        let denials = try firewall.denials()
+        return members.map { member in
+            var statistics = EndpointStatistics(member: member)
+            if let link = links[member.endpoint.hostInterfaceName] {
+                // The host end receives what the container sends.
+                statistics.sentBytes = link.receivedBytes
+                statistics.sentPackets = link.receivedPackets
+                statistics.sentDropped = link.receivedDropped
+                statistics.receivedBytes = link.sentBytes
+                statistics.receivedPackets = link.sentPackets
+                statistics.receivedDropped = link.sentDropped
+            }
+            statistics.denials = merged(denials[member.endpoint.id] ?? [], of: member)
+            return statistics
+        }
+    }
+
+    /// One count for each reason, most packets first: the kernel counts each address by itself.
+    private func merged(_ denials: [Denial], of member: NetworkMember) -> [DenialCount] {
+        var counts: [DenialReason: DenialCount] = [:]
+        for denial in denials {
+            let reason = reason(denial.outcome, member)
+            counts[reason, default: DenialCount(reason: reason, packets: 0, bytes: 0)].packets += denial.packets
+            counts[reason]?.bytes += denial.bytes
+        }
+        return counts.values.sorted { ($1.packets, $0.reason.description) < ($0.packets, $1.reason.description) }
+    }
+
+    /// What an outcome of the packet path means to people.
+    private func reason(_ outcome: Outcome, _ member: NetworkMember) -> DenialReason {
+        switch outcome {
+        case .defaultDenyEgress: .defaultDeny(.egress, endpoint: member.endpoint.name)
+        case .defaultDenyIngress: .defaultDeny(.ingress, endpoint: member.endpoint.name)
+        case .isolation: .isolation(member.network.isolation, network: member.network.name)
+        case .spoofedSource: .spoofedSource
+        case .rateLimit: .rateLimit
+        case .notTracked: .notTracked
+        case .noSuchPeer: .noSuchPeer
+        default: firewall.compiler.rule(of: outcome).map { .rule($0) } ?? .formerRule
+        }
+    }
+}
