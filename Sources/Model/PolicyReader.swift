@@ -121,8 +121,7 @@ struct PolicyReader {
             return nil
         }
         var selector = EndpointSelector()
-        if let labels = fields["labels"] {
-            let pairs = pairs(labels, "\(path).labels")
+        if let labels = fields["labels"], let pairs = pairs(labels, "\(path).labels") {
             if pairs.isEmpty { refuse(labels, "\(path).labels", "{}", "names nothing") }
             for (key, value) in pairs {
                 if let text = text(value, "\(path).labels.\(key)") { selector.matchLabels[key] = text }
@@ -153,12 +152,12 @@ extension PolicyReader {
         return line
     }
 
-    /// The pairs of a mapping, whose keys are plain text and differ.
-    private mutating func pairs(_ node: Node, _ path: String) -> [(key: String, value: Node)] {
+    /// The pairs of a mapping, whose keys are plain text and differ; nil if it is none.
+    private mutating func pairs(_ node: Node, _ path: String) -> [(key: String, value: Node)]? {
         note(node, path)
         guard let mapping = node.mapping, isUntagged(node) else {
             refuse(node, path, node.scalar?.string, "must be a mapping (key: value)")
-            return []
+            return nil
         }
         var seen: Set<String> = []
         return mapping.compactMap { key, value in
@@ -177,8 +176,7 @@ extension PolicyReader {
 
     /// The values of a mapping by key; nil if it is none. Keys that are not known are refused.
     private mutating func fields(_ node: Node, _ path: String, _ known: [String]) -> [String: Node]? {
-        let pairs = pairs(node, path)
-        guard node.mapping != nil else { return nil }
+        guard let pairs = pairs(node, path) else { return nil }
         var fields: [String: Node] = [:]
         for (key, value) in pairs {
             if known.contains(key) {

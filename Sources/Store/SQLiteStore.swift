@@ -1,0 +1,176 @@
+internal import Foundation
+internal import GRDB
+package import Model
+
+/// State in one SQLite file.
+///
+/// The write-ahead log takes each transaction with a write and no flush, so a commit costs microseconds; the file is
+/// flushed when the log is folded into it. The connection holds the file's lock for as long as it is open: a second manager
+/// is refused, and the index of the log needs no shared memory.
+package final class SQLiteStore: StateStore {
+    package let path: String
+    private let database: DatabaseQueue
+
+    /// Opens the file, makes it and its directory where they are missing (modes 0600 and 0700), and migrates it.
+    package convenience init(path: String) throws(StoreError) {
+        try self.init(path: path, pragmas: [])
+    }
+
+    /// - Parameter pragmas: settings for the connection beyond our own.
+    init(path: String, pragmas: [String]) throws(StoreError) {
+        self.path = path
+        do {
+            try SQLiteStore.prepareFile(path)
+            var configuration = Configuration()
+            configuration.label = "store"
+            configuration.journalMode = .wal
+            // A manager that was killed a moment ago may not be gone yet.
+            configuration.busyMode = .timeout(0.5)
+            configuration.prepareDatabase { db in
+                for pragma in ["locking_mode = EXCLUSIVE"] + pragmas {
+                    try db.execute(sql: "PRAGMA \(pragma)")
+                }
+            }
+            database = try DatabaseQueue(path: path, configuration: configuration)
+            // Asked of the connection that is there, since setting WAL mode sets this too.
+            try database.inDatabase { try $0.execute(sql: "PRAGMA synchronous = NORMAL") }
+            guard try !database.read(Schema.migrator.hasBeenSuperseded) else {
+                throw StoreError(.newer, path: path, "it has changes that this version does not know")
+            }
+            try Schema.migrator.migrate(database)
+        } catch {
+            throw StoreError(error, path: path)
+        }
+    }
+
+    package func loadAll() throws(StoreError) -> StoredState {
+        try attempt { db in
+            var state = StoredState()
+            let decoder = JSONDecoder()
+            func value<T: Decodable>(_ type: T.Type, _ row: Row, _ what: String) throws -> T {
+                let text: String = row["value"]
+                do { return try decoder.decode(type, from: Data(text.utf8)) } catch {
+                    let key: String = row["key"]
+                    throw StoreError(
+                        .corrupt, path: self.path, "\(what) \(key.prefix(64)) cannot be read: \(error)")
+                }
+            }
+            for row in try Row.fetchAll(db, sql: "SELECT name AS key, value FROM networks ORDER BY name") {
+                state.networks.append(try value(Network.self, row, "network"))
+            }
+            for row in try Row.fetchAll(db, sql: "SELECT id AS key, state, value FROM endpoints ORDER BY id")
+            {
+                let progress = EndpointState(rawValue: row["state"]) ?? .intent
+                state.endpoints.append((try value(Endpoint.self, row, "endpoint"), progress))
+            }
+            for row in try Row.fetchAll(db, sql: "SELECT name AS key, value FROM policies ORDER BY name") {
+                state.policies.append(try value(FirewallPolicy.self, row, "policy"))
+            }
+            for row in try Row.fetchAll(db, sql: "SELECT key, value FROM meta") {
+                state.meta[row["key"]] = row["value"]
+            }
+            return state
+        }
+    }
+
+    package func save(_ network: Network) throws(StoreError) {
+        try attempt { db in
+            let sql = """
+                INSERT INTO networks (id, name, value) VALUES (?, ?, ?)
+                ON CONFLICT (id) DO UPDATE SET name = excluded.name, value = excluded.value
+                """
+            try run(db, sql, [network.id, network.name, try json(network)])
+        }
+    }
+
+    package func delete(networkID: String) throws(StoreError) {
+        try attempt { try run($0, "DELETE FROM networks WHERE id = ?", [networkID]) }
+    }
+
+    package func save(_ endpoint: Endpoint, _ state: EndpointState) throws(StoreError) {
+        try attempt { db in
+            let sql = """
+                INSERT INTO endpoints (id, network_id, state, value) VALUES (?, ?, ?, ?)
+                ON CONFLICT (id) DO UPDATE SET
+                    network_id = excluded.network_id, state = excluded.state, value = excluded.value
+                """
+            try run(db, sql, [endpoint.id, endpoint.networkID, state.rawValue, try json(endpoint)])
+        }
+    }
+
+    package func markAttached(endpointID: String) throws(StoreError) {
+        try attempt { try run($0, "UPDATE endpoints SET state = 'attached' WHERE id = ?", [endpointID]) }
+    }
+
+    package func delete(endpointID: String) throws(StoreError) {
+        try attempt { try run($0, "DELETE FROM endpoints WHERE id = ?", [endpointID]) }
+    }
+
+    package func save(policies: [FirewallPolicy], remove: [String]) throws(StoreError) {
+        try attempt { db in
+            for name in remove { try run(db, "DELETE FROM policies WHERE name = ?", [name]) }
+            for policy in policies {
+                let sql = "INSERT OR REPLACE INTO policies (name, value) VALUES (?, ?)"
+                try run(db, sql, [policy.name, try json(policy)])
+            }
+        }
+    }
+
+    package func save(meta key: String, _ value: String) throws(StoreError) {
+        try attempt { try run($0, "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", [key, value]) }
+    }
+
+    /// One transaction.
+    private func attempt<T>(_ body: (Database) throws -> T) throws(StoreError) -> T {
+        do { return try database.write(body) } catch { throw StoreError(error, path: path) }
+    }
+
+    /// Runs a statement as it stands.
+    func execute(_ sql: String) throws(StoreError) { try attempt { try $0.execute(sql: sql) } }
+
+    private func run(_ db: Database, _ sql: String, _ arguments: StatementArguments) throws {
+        try db.cachedStatement(sql: sql).execute(arguments: arguments)
+    }
+
+    private func json(_ value: some Encodable) throws -> String {
+        String(decoding: try JSONEncoder().encode(value), as: UTF8.self)
+    }
+
+    /// What is stored names every container and address of a person: it is for the owner alone.
+    private static func prepareFile(_ path: String) throws {
+        let files = FileManager.default
+        let directory = (path as NSString).deletingLastPathComponent
+        if !directory.isEmpty, !files.fileExists(atPath: directory) {
+            try files.createDirectory(
+                atPath: directory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+        }
+        // SQLite gives its log the mode of the file.
+        if !files.fileExists(atPath: path) {
+            _ = files.createFile(atPath: path, contents: nil, attributes: [.posixPermissions: 0o600])
+        }
+    }
+}
+
+extension StoreError {
+    fileprivate init(_ error: any Error, path: String) {
+        switch error {
+        case let error as StoreError: self = error
+        case let error as DatabaseError:
+            let code: Code =
+                switch error.resultCode {
+                case .SQLITE_FULL: .full
+                case .SQLITE_READONLY, .SQLITE_PERM: .readOnly
+                case .SQLITE_CORRUPT, .SQLITE_NOTADB: .corrupt
+                case .SQLITE_BUSY, .SQLITE_LOCKED: .inUse
+                case .SQLITE_CONSTRAINT: .conflict
+                default: .unavailable
+                }
+            self.init(code, path: path, error.message ?? "SQLite error \(error.extendedResultCode.rawValue)")
+        default:
+            let error = error as NSError
+            let full =
+                error.domain == NSCocoaErrorDomain && error.code == CocoaError.fileWriteOutOfSpace.rawValue
+            self.init(full ? .full : .unavailable, path: path, error.localizedDescription)
+        }
+    }
+}

@@ -1,0 +1,29 @@
+internal import GRDB
+
+/// The tables, and how each version comes from the one before. A migration that has been released is never changed.
+///
+/// A row is a key and the value as JSON; beside them stands only what the database itself must look at.
+enum Schema {
+    static var migrator: DatabaseMigrator {
+        var migrator = DatabaseMigrator()
+        migrator.registerMigration("v1") { db in
+            try db.execute(
+                sql: """
+                    CREATE TABLE networks (
+                        id TEXT NOT NULL PRIMARY KEY, name TEXT NOT NULL UNIQUE, value TEXT NOT NULL
+                    ) STRICT, WITHOUT ROWID;
+                    CREATE TABLE endpoints (
+                        id TEXT NOT NULL PRIMARY KEY, network_id TEXT NOT NULL REFERENCES networks (id),
+                        state TEXT NOT NULL CHECK (state IN ('intent', 'attached')), value TEXT NOT NULL
+                    ) STRICT, WITHOUT ROWID;
+                    CREATE TABLE policies (
+                        name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL
+                    ) STRICT, WITHOUT ROWID;
+                    CREATE TABLE meta (
+                        key TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL
+                    ) STRICT, WITHOUT ROWID;
+                    """)
+        }
+        return migrator
+    }
+}

@@ -1,0 +1,91 @@
+package import Model
+
+/// How far an endpoint has come.
+package enum EndpointState: String, Sendable, CaseIterable {
+    /// Begun: the kernel may have all, some or nothing of it.
+    case intent
+    /// Done: the container has its interface and its policy is in force.
+    case attached
+}
+
+/// Everything that is stored, as it was at one moment.
+package struct StoredState: Sendable {
+    /// By name.
+    package var networks: [Network] = []
+    /// By id.
+    package var endpoints: [(endpoint: Endpoint, state: EndpointState)] = []
+    /// By name.
+    package var policies: [FirewallPolicy] = []
+    /// Facts on the fabric itself.
+    package var meta: [String: String] = [:]
+
+    package init() {}
+}
+
+/// Keeps what the fabric should be, so that the next manager makes it so.
+///
+/// Each call is one transaction: it happens whole or not at all, and when it has returned, a process that is killed has
+/// lost nothing. (A machine that loses power may lose the last moments, never consistency; the kernel's side is gone then too.)
+/// Calls block for tens of microseconds and are meant to come from one actor.
+package protocol StateStore: Sendable {
+    func loadAll() throws(StoreError) -> StoredState
+
+    /// Writes a network, or writes it anew.
+    func save(_ network: Network) throws(StoreError)
+    /// - Throws: if endpoints still belong to it.
+    func delete(networkID: String) throws(StoreError)
+
+    /// Writes an endpoint, or writes it anew. Its network must be stored.
+    func save(_ endpoint: Endpoint, _ state: EndpointState) throws(StoreError)
+    /// Does nothing for an endpoint that is not stored.
+    func markAttached(endpointID: String) throws(StoreError)
+    func delete(endpointID: String) throws(StoreError)
+
+    /// Writes and removes policies in one transaction.
+    func save(policies: [FirewallPolicy], remove: [String]) throws(StoreError)
+
+    func save(meta key: String, _ value: String) throws(StoreError)
+}
+
+/// Why state could not be read or written.
+package struct StoreError: Error, Hashable, Sendable, CustomStringConvertible {
+    package enum Code: String, Sendable {
+        /// Written by a newer version of this program.
+        case newer
+        case full
+        case readOnly
+        case corrupt
+        /// Another process has it open.
+        case inUse
+        /// A value refers to one that is not there, or is still referred to.
+        case conflict
+        case unavailable
+    }
+
+    package let code: Code
+    /// The database's file.
+    package let path: String
+    /// What SQLite or the system says of it.
+    package let detail: String
+
+    package init(_ code: Code, path: String, _ detail: String) {
+        self.code = code
+        self.path = path
+        self.detail = detail
+    }
+
+    /// One line for a person.
+    package var description: String {
+        let what =
+            switch code {
+            case .newer: "was written by a newer version; upgrade, or move it away to begin anew"
+            case .full: "the disk is full"
+            case .readOnly: "cannot be written"
+            case .corrupt: "is damaged; move it away to begin anew"
+            case .inUse: "is in use by another process"
+            case .conflict: "the change contradicts what is stored"
+            case .unavailable: "cannot be opened"
+            }
+        return "state database \"\(path)\": \(what) (\(detail))"
+    }
+}
