@@ -14,6 +14,8 @@ public struct NetlinkError: Error, Hashable, Sendable, CustomStringConvertible {
         case interrupted
         /// A reply did not come.
         case silent
+        /// What must be one datagram is longer than the socket takes.
+        case tooLarge(length: Int, limit: Int)
     }
 
     public let code: Code
@@ -41,6 +43,8 @@ public struct NetlinkError: Error, Hashable, Sendable, CustomStringConvertible {
             case .malformed(let error): "malformed reply: \(error)"
             case .interrupted: "the table kept changing while it was read"
             case .silent: "the kernel did not answer"
+            case .tooLarge(let length, let limit):
+                "\(length) bytes in one message; the socket takes \(limit) (net.core.wmem_max)"
             }
         return "\(subject): \(reason)" + (kernelText.isEmpty ? "" : " (\(kernelText))")
     }
