@@ -92,11 +92,19 @@ let package = Package(
         // X
         .executableTarget(
             name: "forge",
-            dependencies: ["API", "Model", "Namespaces", "Protos", "Sys", "Wire", arguments] + grpc,
+            dependencies: ["API", "CLinux", "Model", "Namespaces", "Protos", "Sys", "Wire", arguments] + grpc,
             swiftSettings: strict),
         .executableTarget(
             name: "forged",
-            dependencies: ["API", "Model", "Namespaces", "NetworkManager", "Sys", log, arguments],
+            dependencies: ["API", "CLinux", "Model", "Namespaces", "NetworkManager", "Sys", log],
             swiftSettings: strict),
+        .testTarget(
+            name: "APITests", dependencies: ["API", "Model", "Protos", "Sys", "Wire"] + grpc, swiftSettings: strict),
+
+        // Tests: no privileges needed.
+        .testTarget(name: "WireTests", dependencies: ["Wire"], swiftSettings: strict),
+        .testTarget(name: "ModelTests", dependencies: ["Model", "Wire"], swiftSettings: strict),
+        .testTarget(name: "VNetTests", dependencies: ["Model", "VNet", "Wire"], swiftSettings: strict),
+        .testTarget(name: "StoreTests", dependencies: ["Model", "Store", "Wire"], swiftSettings: strict),
     ]
 )

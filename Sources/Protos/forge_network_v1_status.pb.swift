@@ -35,18 +35,35 @@ public nonisolated struct Forge_Network_V1_Denial: Sendable {
   /// Clears the value of `reason`. Subsequent reads from it will return its default value.
   public mutating func clearReason() {self._reason = nil}
 
-  public var packets: UInt64 = 0
+  public var packets: UInt64 {
+    get {_packets ?? 0}
+    set {_packets = newValue}
+  }
+  /// Returns true if `packets` has been explicitly set.
+  public var hasPackets: Bool {self._packets != nil}
+  /// Clears the value of `packets`. Subsequent reads from it will return its default value.
+  public mutating func clearPackets() {self._packets = nil}
 
-  public var bytes: UInt64 = 0
+  public var bytes: UInt64 {
+    get {_bytes ?? 0}
+    set {_bytes = newValue}
+  }
+  /// Returns true if `bytes` has been explicitly set.
+  public var hasBytes: Bool {self._bytes != nil}
+  /// Clears the value of `bytes`. Subsequent reads from it will return its default value.
+  public mutating func clearBytes() {self._bytes = nil}
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _reason: Forge_Network_V1_Reason? = nil
+  fileprivate var _packets: UInt64? = nil
+  fileprivate var _bytes: UInt64? = nil
 }
 
-/// An endpoint's counters since it was attached, as its container sees them: `rx` is what came in to it.
+/// An endpoint's counters since it was attached, as its container sees them: `rx` is what came in to it. They are always
+/// present, so that their JSON form shows zeros too.
 public nonisolated struct Forge_Network_V1_EndpointStatistics: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -62,27 +79,84 @@ public nonisolated struct Forge_Network_V1_EndpointStatistics: Sendable {
   /// The network's name.
   public var vnet: String = String()
 
-  public var rxBytes: UInt64 = 0
+  public var rxBytes: UInt64 {
+    get {_rxBytes ?? 0}
+    set {_rxBytes = newValue}
+  }
+  /// Returns true if `rxBytes` has been explicitly set.
+  public var hasRxBytes: Bool {self._rxBytes != nil}
+  /// Clears the value of `rxBytes`. Subsequent reads from it will return its default value.
+  public mutating func clearRxBytes() {self._rxBytes = nil}
 
-  public var rxPackets: UInt64 = 0
+  public var rxPackets: UInt64 {
+    get {_rxPackets ?? 0}
+    set {_rxPackets = newValue}
+  }
+  /// Returns true if `rxPackets` has been explicitly set.
+  public var hasRxPackets: Bool {self._rxPackets != nil}
+  /// Clears the value of `rxPackets`. Subsequent reads from it will return its default value.
+  public mutating func clearRxPackets() {self._rxPackets = nil}
 
-  public var txBytes: UInt64 = 0
+  public var txBytes: UInt64 {
+    get {_txBytes ?? 0}
+    set {_txBytes = newValue}
+  }
+  /// Returns true if `txBytes` has been explicitly set.
+  public var hasTxBytes: Bool {self._txBytes != nil}
+  /// Clears the value of `txBytes`. Subsequent reads from it will return its default value.
+  public mutating func clearTxBytes() {self._txBytes = nil}
 
-  public var txPackets: UInt64 = 0
+  public var txPackets: UInt64 {
+    get {_txPackets ?? 0}
+    set {_txPackets = newValue}
+  }
+  /// Returns true if `txPackets` has been explicitly set.
+  public var hasTxPackets: Bool {self._txPackets != nil}
+  /// Clears the value of `txPackets`. Subsequent reads from it will return its default value.
+  public mutating func clearTxPackets() {self._txPackets = nil}
 
   /// Packets that the kernel's link layer dropped.
-  public var rxDropped: UInt64 = 0
+  public var rxDropped: UInt64 {
+    get {_rxDropped ?? 0}
+    set {_rxDropped = newValue}
+  }
+  /// Returns true if `rxDropped` has been explicitly set.
+  public var hasRxDropped: Bool {self._rxDropped != nil}
+  /// Clears the value of `rxDropped`. Subsequent reads from it will return its default value.
+  public mutating func clearRxDropped() {self._rxDropped = nil}
 
-  public var txDropped: UInt64 = 0
+  public var txDropped: UInt64 {
+    get {_txDropped ?? 0}
+    set {_txDropped = newValue}
+  }
+  /// Returns true if `txDropped` has been explicitly set.
+  public var hasTxDropped: Bool {self._txDropped != nil}
+  /// Clears the value of `txDropped`. Subsequent reads from it will return its default value.
+  public mutating func clearTxDropped() {self._txDropped = nil}
 
   /// Packets that policy refused: the sum of `denials`.
-  public var deniedPackets: UInt64 = 0
+  public var deniedPackets: UInt64 {
+    get {_deniedPackets ?? 0}
+    set {_deniedPackets = newValue}
+  }
+  /// Returns true if `deniedPackets` has been explicitly set.
+  public var hasDeniedPackets: Bool {self._deniedPackets != nil}
+  /// Clears the value of `deniedPackets`. Subsequent reads from it will return its default value.
+  public mutating func clearDeniedPackets() {self._deniedPackets = nil}
 
   public var denials: [Forge_Network_V1_Denial] = []
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
+
+  fileprivate var _rxBytes: UInt64? = nil
+  fileprivate var _rxPackets: UInt64? = nil
+  fileprivate var _txBytes: UInt64? = nil
+  fileprivate var _txPackets: UInt64? = nil
+  fileprivate var _rxDropped: UInt64? = nil
+  fileprivate var _txDropped: UInt64? = nil
+  fileprivate var _deniedPackets: UInt64? = nil
 }
 
 public nonisolated struct Forge_Network_V1_GetStatisticsRequest: Sendable {
@@ -131,14 +205,31 @@ public nonisolated struct Forge_Network_V1_Role: Sendable {
 
   public var pid: Int32 = 0
 
-  public var uptimeMilliseconds: UInt64 = 0
+  public var uptimeMilliseconds: UInt64 {
+    get {_uptimeMilliseconds ?? 0}
+    set {_uptimeMilliseconds = newValue}
+  }
+  /// Returns true if `uptimeMilliseconds` has been explicitly set.
+  public var hasUptimeMilliseconds: Bool {self._uptimeMilliseconds != nil}
+  /// Clears the value of `uptimeMilliseconds`. Subsequent reads from it will return its default value.
+  public mutating func clearUptimeMilliseconds() {self._uptimeMilliseconds = nil}
 
   /// Times that it was started again after it died.
-  public var restarts: UInt32 = 0
+  public var restarts: UInt32 {
+    get {_restarts ?? 0}
+    set {_restarts = newValue}
+  }
+  /// Returns true if `restarts` has been explicitly set.
+  public var hasRestarts: Bool {self._restarts != nil}
+  /// Clears the value of `restarts`. Subsequent reads from it will return its default value.
+  public mutating func clearRestarts() {self._restarts = nil}
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
+
+  fileprivate var _uptimeMilliseconds: UInt64? = nil
+  fileprivate var _restarts: UInt32? = nil
 }
 
 /// Something that the kernel or the machine lacks.
@@ -194,11 +285,32 @@ public nonisolated struct Forge_Network_V1_GetStatusResponse: Sendable {
 
   public var roles: [Forge_Network_V1_Role] = []
 
-  public var vnetCount: UInt32 = 0
+  public var vnetCount: UInt32 {
+    get {_vnetCount ?? 0}
+    set {_vnetCount = newValue}
+  }
+  /// Returns true if `vnetCount` has been explicitly set.
+  public var hasVnetCount: Bool {self._vnetCount != nil}
+  /// Clears the value of `vnetCount`. Subsequent reads from it will return its default value.
+  public mutating func clearVnetCount() {self._vnetCount = nil}
 
-  public var endpointCount: UInt32 = 0
+  public var endpointCount: UInt32 {
+    get {_endpointCount ?? 0}
+    set {_endpointCount = newValue}
+  }
+  /// Returns true if `endpointCount` has been explicitly set.
+  public var hasEndpointCount: Bool {self._endpointCount != nil}
+  /// Clears the value of `endpointCount`. Subsequent reads from it will return its default value.
+  public mutating func clearEndpointCount() {self._endpointCount = nil}
 
-  public var policyCount: UInt32 = 0
+  public var policyCount: UInt32 {
+    get {_policyCount ?? 0}
+    set {_policyCount = newValue}
+  }
+  /// Returns true if `policyCount` has been explicitly set.
+  public var hasPolicyCount: Bool {self._policyCount != nil}
+  /// Clears the value of `policyCount`. Subsequent reads from it will return its default value.
+  public mutating func clearPolicyCount() {self._policyCount = nil}
 
   public var missingFeatures: [Forge_Network_V1_MissingFeature] = []
 
@@ -257,6 +369,9 @@ public nonisolated struct Forge_Network_V1_GetStatusResponse: Sendable {
 
   public init() {}
 
+  fileprivate var _vnetCount: UInt32? = nil
+  fileprivate var _endpointCount: UInt32? = nil
+  fileprivate var _policyCount: UInt32? = nil
   fileprivate var _paths: Forge_Network_V1_Paths? = nil
 }
 
@@ -275,8 +390,8 @@ nonisolated extension Forge_Network_V1_Denial: SwiftProtobuf.Message, SwiftProto
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularMessageField(value: &self._reason) }()
-      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.packets) }()
-      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.bytes) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self._packets) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self._bytes) }()
       default: break
       }
     }
@@ -290,19 +405,19 @@ nonisolated extension Forge_Network_V1_Denial: SwiftProtobuf.Message, SwiftProto
     try { if let v = self._reason {
       try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
     } }()
-    if self.packets != 0 {
-      try visitor.visitSingularUInt64Field(value: self.packets, fieldNumber: 2)
-    }
-    if self.bytes != 0 {
-      try visitor.visitSingularUInt64Field(value: self.bytes, fieldNumber: 3)
-    }
+    try { if let v = self._packets {
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 2)
+    } }()
+    try { if let v = self._bytes {
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 3)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Forge_Network_V1_Denial, rhs: Forge_Network_V1_Denial) -> Bool {
     if lhs._reason != rhs._reason {return false}
-    if lhs.packets != rhs.packets {return false}
-    if lhs.bytes != rhs.bytes {return false}
+    if lhs._packets != rhs._packets {return false}
+    if lhs._bytes != rhs._bytes {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -322,13 +437,13 @@ nonisolated extension Forge_Network_V1_EndpointStatistics: SwiftProtobuf.Message
       case 2: try { try decoder.decodeSingularStringField(value: &self.endpoint) }()
       case 3: try { try decoder.decodeSingularStringField(value: &self.containerID) }()
       case 4: try { try decoder.decodeSingularStringField(value: &self.vnet) }()
-      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.rxBytes) }()
-      case 6: try { try decoder.decodeSingularUInt64Field(value: &self.rxPackets) }()
-      case 7: try { try decoder.decodeSingularUInt64Field(value: &self.txBytes) }()
-      case 8: try { try decoder.decodeSingularUInt64Field(value: &self.txPackets) }()
-      case 9: try { try decoder.decodeSingularUInt64Field(value: &self.rxDropped) }()
-      case 10: try { try decoder.decodeSingularUInt64Field(value: &self.txDropped) }()
-      case 11: try { try decoder.decodeSingularUInt64Field(value: &self.deniedPackets) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self._rxBytes) }()
+      case 6: try { try decoder.decodeSingularUInt64Field(value: &self._rxPackets) }()
+      case 7: try { try decoder.decodeSingularUInt64Field(value: &self._txBytes) }()
+      case 8: try { try decoder.decodeSingularUInt64Field(value: &self._txPackets) }()
+      case 9: try { try decoder.decodeSingularUInt64Field(value: &self._rxDropped) }()
+      case 10: try { try decoder.decodeSingularUInt64Field(value: &self._txDropped) }()
+      case 11: try { try decoder.decodeSingularUInt64Field(value: &self._deniedPackets) }()
       case 12: try { try decoder.decodeRepeatedMessageField(value: &self.denials) }()
       default: break
       }
@@ -336,6 +451,10 @@ nonisolated extension Forge_Network_V1_EndpointStatistics: SwiftProtobuf.Message
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
     if !self.endpointID.isEmpty {
       try visitor.visitSingularStringField(value: self.endpointID, fieldNumber: 1)
     }
@@ -348,27 +467,27 @@ nonisolated extension Forge_Network_V1_EndpointStatistics: SwiftProtobuf.Message
     if !self.vnet.isEmpty {
       try visitor.visitSingularStringField(value: self.vnet, fieldNumber: 4)
     }
-    if self.rxBytes != 0 {
-      try visitor.visitSingularUInt64Field(value: self.rxBytes, fieldNumber: 5)
-    }
-    if self.rxPackets != 0 {
-      try visitor.visitSingularUInt64Field(value: self.rxPackets, fieldNumber: 6)
-    }
-    if self.txBytes != 0 {
-      try visitor.visitSingularUInt64Field(value: self.txBytes, fieldNumber: 7)
-    }
-    if self.txPackets != 0 {
-      try visitor.visitSingularUInt64Field(value: self.txPackets, fieldNumber: 8)
-    }
-    if self.rxDropped != 0 {
-      try visitor.visitSingularUInt64Field(value: self.rxDropped, fieldNumber: 9)
-    }
-    if self.txDropped != 0 {
-      try visitor.visitSingularUInt64Field(value: self.txDropped, fieldNumber: 10)
-    }
-    if self.deniedPackets != 0 {
-      try visitor.visitSingularUInt64Field(value: self.deniedPackets, fieldNumber: 11)
-    }
+    try { if let v = self._rxBytes {
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 5)
+    } }()
+    try { if let v = self._rxPackets {
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 6)
+    } }()
+    try { if let v = self._txBytes {
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 7)
+    } }()
+    try { if let v = self._txPackets {
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 8)
+    } }()
+    try { if let v = self._rxDropped {
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 9)
+    } }()
+    try { if let v = self._txDropped {
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 10)
+    } }()
+    try { if let v = self._deniedPackets {
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 11)
+    } }()
     if !self.denials.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.denials, fieldNumber: 12)
     }
@@ -380,13 +499,13 @@ nonisolated extension Forge_Network_V1_EndpointStatistics: SwiftProtobuf.Message
     if lhs.endpoint != rhs.endpoint {return false}
     if lhs.containerID != rhs.containerID {return false}
     if lhs.vnet != rhs.vnet {return false}
-    if lhs.rxBytes != rhs.rxBytes {return false}
-    if lhs.rxPackets != rhs.rxPackets {return false}
-    if lhs.txBytes != rhs.txBytes {return false}
-    if lhs.txPackets != rhs.txPackets {return false}
-    if lhs.rxDropped != rhs.rxDropped {return false}
-    if lhs.txDropped != rhs.txDropped {return false}
-    if lhs.deniedPackets != rhs.deniedPackets {return false}
+    if lhs._rxBytes != rhs._rxBytes {return false}
+    if lhs._rxPackets != rhs._rxPackets {return false}
+    if lhs._txBytes != rhs._txBytes {return false}
+    if lhs._txPackets != rhs._txPackets {return false}
+    if lhs._rxDropped != rhs._rxDropped {return false}
+    if lhs._txDropped != rhs._txDropped {return false}
+    if lhs._deniedPackets != rhs._deniedPackets {return false}
     if lhs.denials != rhs.denials {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -480,34 +599,38 @@ nonisolated extension Forge_Network_V1_Role: SwiftProtobuf.Message, SwiftProtobu
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
       case 2: try { try decoder.decodeSingularInt32Field(value: &self.pid) }()
-      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.uptimeMilliseconds) }()
-      case 4: try { try decoder.decodeSingularUInt32Field(value: &self.restarts) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self._uptimeMilliseconds) }()
+      case 4: try { try decoder.decodeSingularUInt32Field(value: &self._restarts) }()
       default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
     if !self.name.isEmpty {
       try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
     }
     if self.pid != 0 {
       try visitor.visitSingularInt32Field(value: self.pid, fieldNumber: 2)
     }
-    if self.uptimeMilliseconds != 0 {
-      try visitor.visitSingularUInt64Field(value: self.uptimeMilliseconds, fieldNumber: 3)
-    }
-    if self.restarts != 0 {
-      try visitor.visitSingularUInt32Field(value: self.restarts, fieldNumber: 4)
-    }
+    try { if let v = self._uptimeMilliseconds {
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 3)
+    } }()
+    try { if let v = self._restarts {
+      try visitor.visitSingularUInt32Field(value: v, fieldNumber: 4)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Forge_Network_V1_Role, rhs: Forge_Network_V1_Role) -> Bool {
     if lhs.name != rhs.name {return false}
     if lhs.pid != rhs.pid {return false}
-    if lhs.uptimeMilliseconds != rhs.uptimeMilliseconds {return false}
-    if lhs.restarts != rhs.restarts {return false}
+    if lhs._uptimeMilliseconds != rhs._uptimeMilliseconds {return false}
+    if lhs._restarts != rhs._restarts {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -620,9 +743,9 @@ nonisolated extension Forge_Network_V1_GetStatusResponse: SwiftProtobuf.Message,
       case 1: try { try decoder.decodeSingularStringField(value: &self.version) }()
       case 2: try { try decoder.decodeSingularEnumField(value: &self.mode) }()
       case 3: try { try decoder.decodeRepeatedMessageField(value: &self.roles) }()
-      case 4: try { try decoder.decodeSingularUInt32Field(value: &self.vnetCount) }()
-      case 5: try { try decoder.decodeSingularUInt32Field(value: &self.endpointCount) }()
-      case 6: try { try decoder.decodeSingularUInt32Field(value: &self.policyCount) }()
+      case 4: try { try decoder.decodeSingularUInt32Field(value: &self._vnetCount) }()
+      case 5: try { try decoder.decodeSingularUInt32Field(value: &self._endpointCount) }()
+      case 6: try { try decoder.decodeSingularUInt32Field(value: &self._policyCount) }()
       case 7: try { try decoder.decodeRepeatedMessageField(value: &self.missingFeatures) }()
       case 8: try { try decoder.decodeSingularMessageField(value: &self._paths) }()
       default: break
@@ -644,15 +767,15 @@ nonisolated extension Forge_Network_V1_GetStatusResponse: SwiftProtobuf.Message,
     if !self.roles.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.roles, fieldNumber: 3)
     }
-    if self.vnetCount != 0 {
-      try visitor.visitSingularUInt32Field(value: self.vnetCount, fieldNumber: 4)
-    }
-    if self.endpointCount != 0 {
-      try visitor.visitSingularUInt32Field(value: self.endpointCount, fieldNumber: 5)
-    }
-    if self.policyCount != 0 {
-      try visitor.visitSingularUInt32Field(value: self.policyCount, fieldNumber: 6)
-    }
+    try { if let v = self._vnetCount {
+      try visitor.visitSingularUInt32Field(value: v, fieldNumber: 4)
+    } }()
+    try { if let v = self._endpointCount {
+      try visitor.visitSingularUInt32Field(value: v, fieldNumber: 5)
+    } }()
+    try { if let v = self._policyCount {
+      try visitor.visitSingularUInt32Field(value: v, fieldNumber: 6)
+    } }()
     if !self.missingFeatures.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.missingFeatures, fieldNumber: 7)
     }
@@ -666,9 +789,9 @@ nonisolated extension Forge_Network_V1_GetStatusResponse: SwiftProtobuf.Message,
     if lhs.version != rhs.version {return false}
     if lhs.mode != rhs.mode {return false}
     if lhs.roles != rhs.roles {return false}
-    if lhs.vnetCount != rhs.vnetCount {return false}
-    if lhs.endpointCount != rhs.endpointCount {return false}
-    if lhs.policyCount != rhs.policyCount {return false}
+    if lhs._vnetCount != rhs._vnetCount {return false}
+    if lhs._endpointCount != rhs._endpointCount {return false}
+    if lhs._policyCount != rhs._policyCount {return false}
     if lhs.missingFeatures != rhs.missingFeatures {return false}
     if lhs._paths != rhs._paths {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}

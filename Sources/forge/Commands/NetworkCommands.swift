@@ -1,0 +1,146 @@
+internal import API
+internal import ArgumentParser
+internal import Protos
+internal import SwiftProtobuf
+
+struct NetworkCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "network", abstract: "Make, list and remove networks.",
+        subcommands: [NetworkCreate.self, NetworkList.self, NetworkInspect.self, NetworkRemove.self])
+}
+
+enum Isolation: String, ExpressibleByArgument, CaseIterable {
+    case full
+    case peerOnly = "peer-only"
+    case meshOnly = "mesh-only"
+    case none
+
+    var message: Forge_Network_V1_IsolationLevel {
+        switch self {
+        case .full: .full
+        case .peerOnly: .peerOnly
+        case .meshOnly: .meshOnly
+        case .none: .none
+        }
+    }
+
+    static func text(_ message: Forge_Network_V1_IsolationLevel) -> String {
+        allCases.first { $0.message == message }?.rawValue ?? "\(message.rawValue)"
+    }
+}
+
+enum Verdict: String, ExpressibleByArgument, CaseIterable {
+    case deny
+    case allow
+}
+
+struct NetworkCreate: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "create", abstract: "Make a network.")
+
+    @Argument(help: "A DNS label, unique in the fabric.")
+    var name: String
+
+    @Option(help: ArgumentHelp("A block of addresses; where a family is missing one is chosen.", valueName: "cidr"))
+    var subnet: [String] = []
+
+    @Option(help: "How far its endpoints may reach before policy is asked: full, peer-only, mesh-only or none.")
+    var isolation = Isolation.peerOnly
+
+    @Option(name: .customLong("default"), help: "What happens to traffic that no policy speaks of: deny or allow.")
+    var verdict = Verdict.deny
+
+    @Option(help: "Bytes of an IP packet.")
+    var mtu: UInt32?
+
+    @OptionGroup var labels: LabelOptions
+
+    func run() async throws {
+        if mtu == 0 { throw Failure("mtu \"0\": must be at least 576") }
+        let labels = try labels.read()
+        let vnet = try await Connection.with(starting: true) { client in
+            try await client.createVNet(
+                .with {
+                    $0.name = name
+                    $0.subnets = subnet
+                    $0.isolation = isolation.message
+                    $0.defaultVerdict = verdict == .deny ? .deny : .allow
+                    $0.mtu = mtu ?? 0
+                    $0.labels = labels
+                }
+            ).vnet
+        }
+        Console.line(vnet.id)
+    }
+}
+
+struct NetworkList: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "ls", abstract: "List networks.", aliases: ["list"])
+
+    @OptionGroup var listing: ListingOptions
+
+    func run() async throws {
+        let vnets = try await Connection.with(starting: true) { try await $0.allVNets() }
+        try listing.show(
+            vnets.sorted { $0.name < $1.name },
+            [
+                Column("NETWORK ID") { short($0.id) },
+                Column("NAME") { $0.name },
+                Column("SUBNETS") { $0.subnets.joined(separator: ",") },
+                Column("ISOLATION") { Isolation.text($0.isolation) },
+                Column("DEFAULT") { $0.defaultVerdict == .allow ? "allow" : "deny" },
+                Column("MTU") { "\($0.mtu)" },
+                Column("LABELS") { text($0.labels) },
+            ],
+            quietly: { short($0.id) })
+    }
+}
+
+struct NetworkInspect: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "inspect", abstract: "Show networks in full, as JSON.")
+
+    @Argument(help: "Names, ids or unambiguous id prefixes.")
+    var names: [String]
+
+    func run() async throws {
+        try await Connection.with(starting: true) { client in
+            try await inspect(names) { name in try await client.getVNet(.with { $0.name = name }).vnet }
+        }
+    }
+}
+
+struct NetworkRemove: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "rm", abstract: "Remove networks.", aliases: ["remove"])
+
+    @Argument(help: "Names, ids or unambiguous id prefixes.")
+    var names: [String]
+
+    @Flag(name: .shortAndLong, help: "Release a network's endpoints too.")
+    var force = false
+
+    func run() async throws {
+        try await Connection.with(starting: true) { client in
+            try await forEach(names) { name in
+                _ = try await client.deleteVNet(
+                    .with {
+                        $0.name = name
+                        $0.force = force
+                    })
+                Console.line(name)
+            }
+        }
+    }
+}
+
+/// Shows what was found as a JSON array; names that were not found are told.
+func inspect<Row: Message>(_ names: [String], _ find: (String) async throws -> Row) async throws {
+    var rows: [Row] = []
+    var failure: (any Error)?
+    do {
+        try await forEach(names) { rows.append(try await find($0)) }
+    } catch {
+        failure = error
+    }
+    Console.line(try JSON.array(rows))
+    if let failure { throw failure }
+}

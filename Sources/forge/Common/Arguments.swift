@@ -1,0 +1,35 @@
+internal import ArgumentParser
+internal import Model
+
+/// `--label K=V`, as often as needed.
+struct LabelOptions: ParsableArguments {
+    @Option(name: .customLong("label"), help: ArgumentHelp("A label that policies can select by.", valueName: "k=v"))
+    var texts: [String] = []
+
+    func read() throws -> [String: String] {
+        var labels: [String: String] = [:]
+        for text in texts {
+            do throws(ModelError) {
+                let (key, value) = try LabelSyntax.parse(text)
+                guard labels.updateValue(value, forKey: key) == nil else {
+                    throw ModelError.invalid("label", text, "the key is given twice")
+                }
+            } catch {
+                throw Failure(error)
+            }
+        }
+        return labels
+    }
+}
+
+/// Does the same for each of several names; what fails is told, and does not keep the others from being done.
+func forEach(_ names: [String], _ work: (String) async throws -> Void) async throws {
+    var failed = false
+    for name in names {
+        do { try await work(name) } catch {
+            Console.complain(Failure(error).message)
+            failed = true
+        }
+    }
+    if failed { throw ExitCode(Failure.ours) }
+}

@@ -1,0 +1,30 @@
+internal import API
+internal import Sys
+
+/// The fabric of the user who calls.
+enum Connection {
+    /// Does the work with a client of the user's fabric.
+    /// - Parameter starting: starts the fabric if it is not up; without it that is an error.
+    static func with<Result: Sendable>(
+        starting: Bool = false, _ work: (ForgeClient) async throws -> Result
+    ) async throws -> Result {
+        let paths = FabricPaths()
+        do {
+            if starting { try FabricLauncher.ensureRunning(paths) }
+            try checkUp(paths)
+            // The process ends with the command, and the connection with it.
+            return try await work(try ForgeClient(socketPath: paths.socket))
+        } catch {
+            throw Failure(error)
+        }
+    }
+
+    private static func checkUp(_ paths: FabricPaths) throws {
+        do throws(SystemError) {
+            try paths.checkRuntimeDirectory()
+        } catch {
+            guard error.errno == .noEntry else { throw error }
+            throw Failure("no fabric is up (nothing at \(paths.socket)); start one with: forge up")
+        }
+    }
+}

@@ -1,0 +1,44 @@
+internal import ArgumentParser
+internal import CLinux
+internal import Sys
+
+/// The command line of a fabric.
+@main
+struct Forge: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "forge",
+        abstract: "Networks for containers and plain processes, without root, in which policy decides who may talk.",
+        version: "forge \(FabricVersion.text)",
+        groupedSubcommands: [
+            CommandGroup(name: "Fabric:", subcommands: [UpCommand.self, DownCommand.self, Status.self]),
+            CommandGroup(name: "Networks:", subcommands: [NetworkCommand.self, PolicyCommand.self]),
+            CommandGroup(
+                name: "Endpoints:",
+                subcommands: [
+                    RunCommand.self, ExecCommand.self, UnshareCommand.self, Attach.self, Detach.self,
+                    EndpointCommand.self, Stats.self,
+                ]),
+        ])
+
+    /// Runs a command. What goes wrong is one line on stderr; the exit code is 125 where it is ours, as docker's is.
+    static func main() async {
+        do {
+            var command = try parseAsRoot()
+            if var asynchronous = command as? any AsyncParsableCommand {
+                try await asynchronous.run()
+            } else {
+                try command.run()
+            }
+        } catch let failure as Failure {
+            Console.complain(failure.message)
+            CLinux.exit(failure.exitCode)
+        } catch let code as ExitCode {
+            CLinux.exit(code.rawValue)
+        } catch {
+            // Help and the version are no trouble.
+            if exitCode(for: error).isSuccess { exit(withError: error) }
+            Console.complain(message(for: error))
+            CLinux.exit(Failure.ours)
+        }
+    }
+}

@@ -1,0 +1,128 @@
+import Foundation
+import GRPCCore
+import GRPCNIOTransportHTTP2Posix
+import Protos
+import SwiftProtobuf
+import Synchronization
+import Sys
+import Testing
+
+@testable import API
+
+@Suite struct ConnectionTests {
+    @Test func `serves nobody who is not admitted`() async throws {
+        let asked = Mutex(0)
+        try await RunningServer.with(admits: { connection in
+            asked.withLock { $0 += 1 }
+            return (try? Descriptor.peerUser(of: connection)) != geteuid()
+        }) { running in
+            try await running.client(patience: .milliseconds(100)) { client in
+                let error = await #expect(throws: ForgeError.self) { try await client.getStatus(.init()) }
+                #expect(error?.code == .unavailable)
+            }
+        }
+        #expect(asked.withLock { $0 } > 0)
+    }
+
+    @Test func `shows the peer's user to who decides`() async throws {
+        let users = Mutex<[UInt32]>([])
+        try await RunningServer.with(admits: { connection in
+            let user = try? Descriptor.peerUser(of: connection)
+            users.withLock { $0.append(user ?? .max) }
+            return true
+        }) { running in
+            try await running.client { _ = try await $0.getStatus(.init()) }
+        }
+        #expect(users.withLock { $0 } == [geteuid()])
+    }
+
+    @Test func `serves others while one waits to be admitted`() async throws {
+        let first = Mutex(true)
+        try await RunningServer.with(admits: { _ in
+            let isFirst = first.withLock { value in
+                defer { value = false }
+                return value
+            }
+            if isFirst { try? await Task.sleep(for: .seconds(30)) }
+            return true
+        }) { running in
+            let waiting = try UnixSocket.connect(to: running.socketPath)
+            try await Task.sleep(for: .milliseconds(20))
+            try await running.client { _ = try await $0.getStatus(.init()) }
+            _ = waiting.rawValue
+        }
+    }
+
+    @Test(arguments: [
+        "localhost", "%2Frun%2Fuser%2F1000%2Fforge.sock", "/run/user/1000/forge.sock", "[::1]:80",
+    ])
+    func `serves a client whatever authority it names`(authority: String) async throws {
+        try await RunningServer.with { running in
+            var config = HTTP2ClientTransport.Posix.Config.defaults
+            config.http2.authority = authority
+            let transport = try HTTP2ClientTransport.Posix(
+                target: .unixDomainSocket(path: running.socketPath), transportSecurity: .plaintext, config: config)
+            try await withGRPCClient(transport: transport) { channel in
+                let stub = Forge_Network_V1_NetworkManager.Client(wrapping: channel)
+                #expect(try await stub.getStatus(.init()).version == "1")
+            }
+        }
+    }
+
+    @Test func `survives bytes that are not HTTP`() async throws {
+        try await RunningServer.with { running in
+            for bytes in [Array("GET / HTTP/1.1\r\n\r\n".utf8), Array(repeating: 0xff, count: 10_000)] {
+                let socket = try UnixSocket.connect(to: running.socketPath)
+                try? socket.write(bytes)
+                _ = try? socket.read(upTo: 100)
+            }
+            try await running.client { _ = try await $0.getStatus(.init()) }
+        }
+    }
+
+    @Test func `refuses a request that is too large`() async throws {
+        try await RunningServer.with { running in
+            try await running.client { client in
+                let error = await #expect(throws: ForgeError.self) {
+                    try await client.applyFirewall(
+                        .with { $0.document = String(repeating: "#", count: APIServer.requestLimit) })
+                }
+                #expect(error?.code == .resourceExhausted)
+                _ = try await client.getStatus(.init())
+            }
+        }
+    }
+
+    @Test func `says that nobody answers`() async throws {
+        let client = try ForgeClient(socketPath: "/nonexistent/socket", patience: .milliseconds(30))
+        await #expect(throws: ForgeError(.unavailable, "no fabric answers at /nonexistent/socket")) {
+            try await client.getStatus(.init())
+        }
+        await #expect(throws: ForgeError(.unavailable, "no fabric answers at /nonexistent/socket")) {
+            try await client.createVNet(.with { $0.name = "x" })
+        }
+        await client.close()
+    }
+
+    @Test func `outlives a restart of the server`() async throws {
+        let directory = NSTemporaryDirectory() + "forge-api-\(UUID().uuidString.prefix(8))"
+        try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: directory) }
+        let path = directory + "/s"
+        let fabric = MemoryFabric()
+        // The client is there before the first server is.
+        let client = try ForgeClient(socketPath: path, patience: .seconds(10))
+        for round in 1...3 {
+            async let made = client.createVNet(.with { $0.name = "lan\(round)" })
+            try await Task.sleep(for: .milliseconds(50))
+            let server = APIServer(control: fabric, socket: try UnixSocket.listen(at: path), admits: { _ in true })
+            async let served: Void = server.serve()
+            #expect(try await made.vnet.name == "lan\(round)")
+            #expect(try await client.allVNets().count == round)
+            server.stop()
+            try await served
+            try FileManager.default.removeItem(atPath: path)
+        }
+        await client.close()
+    }
+}
