@@ -1,9 +1,13 @@
 internal import Bridge
+internal import Firewall
+internal import Logging
 public import Model
 internal import Namespaces
 internal import Netlink
+internal import Store
+internal import Sys
 internal import VNet
-internal import Wire
+public import Wire
 
 /// An endpoint that was assigned, and the way to its counters.
 public struct Assignment: Sendable {
@@ -60,7 +64,7 @@ extension NetworkManager {
             throw ModelError.notFound("network", request.network)
         }
 
-        try store.save(endpoint, state: .intent)
+        try store.save(endpoint, .intent)
         do {
             try firewall.setEndpoint(endpoint)
             do { try link(endpoint, network, opened) } catch {
@@ -68,7 +72,7 @@ extension NetworkManager {
                 throw error
             }
             do { try store.markAttached(endpointID: endpoint.id) } catch {
-                try? bridge.detach(endpoint)
+                try? bridge.detach(endpoint, network: network)
                 try? firewall.removeEndpoint(id: endpoint.id)
                 throw error
             }
@@ -122,7 +126,9 @@ extension NetworkManager {
     /// Runs attach backwards and goes on past failures.
     func remove(_ endpoint: Endpoint) -> [any Error] {
         var failures: [any Error] = []
-        do { try bridge.detach(endpoint) } catch { failures.append(error) }
+        if let network = directory.networks[endpoint.networkID] {
+            do { try bridge.detach(endpoint, network: network) } catch { failures.append(error) }
+        }
         do { try firewall.removeEndpoint(id: endpoint.id) } catch { failures.append(error) }
         // The address may be given to another: none of its connections may live on.
         do { try connections.cut { $0.involves(endpoint.addresses) } } catch { failures.append(error) }
@@ -135,7 +141,18 @@ extension NetworkManager {
 
     func link(_ endpoint: Endpoint, _ network: Network, _ namespace: borrowing NetworkNamespace) throws {
         var inside = try namespaces.inside(namespace.descriptor) { try NetlinkSocket<RouteProtocol>() }
-        try bridge.attach(endpoint, network: network, namespace: namespace.descriptor, inside: &inside)
+        guard let index = bridges[network.id] else { throw ModelError.notFound("bridge", network.bridgeName) }
+        do {
+            _ = try bridge.attach(
+                endpoint, network: network, bridge: index, namespace: namespace.descriptor, container: &inside)
+        } catch {
+            switch error.code {
+            case .interfaceExists:
+                throw ModelError.invalid("ifname", endpoint.interfaceName, "the container has such an interface already")
+            case .bridgeFull: throw ModelError.exhausted("network", network.name, error.description)
+            default: throw error
+            }
+        }
     }
 
     /// Opens a namespace, with errors that name the request's field.

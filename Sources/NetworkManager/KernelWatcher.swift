@@ -1,5 +1,6 @@
 internal import Dispatch
 internal import Netlink
+internal import Sys
 
 /// Turns a netlink subscription into a stream: the kernel wakes a queue, nobody waits on a thread.
 ///

@@ -41,8 +41,10 @@ public actor NetworkManager {
     /// By network id.
     var allocators: [String: EndpointAllocator] = [:]
     var directory = Directory()
+    /// Interface numbers of bridges, by network id.
+    var bridges: [String: UInt32] = [:]
     /// Features that the kernel or the machine lacks, found at start.
-    var missingFeatures: [FabricStatus.MissingFeature] = []
+    public internal(set) var missingFeatures: [FabricStatus.MissingFeature] = []
     private var watchers: [Task<Void, Never>] = []
 
     /// Opens the store, adopts what the kernel already holds, and mends what is not as recorded.
@@ -73,12 +75,9 @@ public actor NetworkManager {
     public func tearDown() throws {
         stop()
         var failures: [any Error] = []
-        for endpoint in directory.endpoints.values {
-            failures += remove(endpoint)
-        }
-        for network in directory.networks.values {
-            do { try bridge.removeBridge(network) } catch { failures.append(error) }
-        }
+        // All links in one go; what is left to do for each endpoint is to forget it.
+        do { try bridge.removeEverything() } catch { failures.append(error) }
+        for endpoint in directory.endpoints.values { failures += remove(endpoint) }
         do { try firewall.destroy() } catch { failures.append(error) }
         if !failures.isEmpty { throw TeardownError(failures: failures) }
     }

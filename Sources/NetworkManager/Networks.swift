@@ -1,4 +1,8 @@
+internal import Bridge
+internal import Firewall
+internal import Logging
 public import Model
+internal import Store
 internal import VNet
 internal import Wire
 
@@ -12,7 +16,7 @@ extension NetworkManager {
         do {
             // The firewall knows the bridge before it exists: there is no moment in which it forwards unjudged.
             try firewall.addNetwork(network)
-            do { try bridge.ensureBridge(network) } catch {
+            do { bridges[network.id] = try bridge.ensureBridge(network).index } catch {
                 try? bridge.removeBridge(network)
                 try? firewall.removeNetwork(id: network.id)
                 throw error
@@ -43,6 +47,7 @@ extension NetworkManager {
         try store.delete(networkID: network.id)
         directory.removeNetwork(id: network.id)
         allocators[network.id] = nil
+        bridges[network.id] = nil
         log.info("network removed", metadata: ["network": "\(network.name)"])
         if !failures.isEmpty { throw TeardownError(failures: failures) }
         return network
@@ -56,7 +61,16 @@ extension NetworkManager {
     /// Ensures that the network's bridge is in the kernel as it should be; idempotent.
     public func setUpBridge(network name: String) throws -> Network {
         let network = try directory.network(named: name)
-        try bridge.ensureBridge(network)
+        try ensureBridge(network)
         return network
+    }
+
+    /// Makes the bridge right, and its ports too if something was done to it.
+    func ensureBridge(_ network: Network) throws {
+        let ensured = try bridge.ensureBridge(network)
+        bridges[network.id] = ensured.index
+        guard ensured.change == .disturbed else { return }
+        let report = try bridge.repair(directory.members(of: network.id), network: network, bridge: ensured.index)
+        for repaired in report.repaired { log.notice("repaired", metadata: ["what": "\(repaired)"]) }
     }
 }

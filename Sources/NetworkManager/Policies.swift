@@ -1,4 +1,6 @@
+internal import Firewall
 public import Model
+internal import Store
 internal import Wire
 
 extension NetworkManager {
@@ -43,7 +45,7 @@ extension NetworkManager {
         let old = (changed.map(\.name) + removed).compactMap { directory.policies[$0] }
         let added = changed.map(\.name).filter { directory.policies[$0] == nil }
         try firewall.setPolicies(changed, removing: removed)
-        do { try store.save(policies: changed, removing: removed) } catch {
+        do { try store.save(policies: changed, remove: removed) } catch {
             try firewall.setPolicies(old, removing: added)
             throw error
         }

@@ -4,7 +4,9 @@ internal import Logging
 internal import Model
 internal import Namespaces
 internal import Netlink
+internal import Store
 internal import Sys
+internal import VNet
 internal import Wire
 
 /// Start-up and self-healing are the same work: compare what is recorded with what the kernel has, and mend the difference.
@@ -47,7 +49,7 @@ extension NetworkManager {
         try firewall.start(
             networks: Array(directory.networks.values), endpoints: Array(directory.endpoints.values),
             policies: Array(directory.policies.values))
-        for network in directory.networks.values { try bridge.ensureBridge(network) }
+        for network in directory.networks.values { try ensureBridge(network) }
         try mendLinks()
         try removeStrangers()
     }
@@ -55,17 +57,18 @@ extension NetworkManager {
     /// Everything that is recorded is there, everything of ours that is there is recorded.
     func reconcile() throws {
         if try firewall.reconcile() { log.warning("rules were not as recorded and have been mended") }
-        for network in directory.networks.values { try bridge.ensureBridge(network) }
+        for network in directory.networks.values { try ensureBridge(network) }
         try mendLinks()
         try removeStrangers()
     }
 
-    /// Attaches endpoints whose link is missing, or releases them if their container is gone.
+    /// Sets right what links have lost; attaches endpoints whose link is missing, or releases them if their container is gone.
     func mendLinks() throws {
-        let observed = try bridge.observe()
-        let present = Set(observed.filter { $0.isAttached }.map(\.name))
-        for endpoint in directory.endpoints.values where !present.contains(endpoint.hostInterfaceName) {
-            mend(endpoint)
+        for network in directory.networks.values {
+            guard let index = bridges[network.id] else { continue }
+            let report = try bridge.repair(directory.members(of: network.id), network: network, bridge: index)
+            for repaired in report.repaired { log.notice("repaired", metadata: ["what": "\(repaired)"]) }
+            for id in report.missing { if let endpoint = directory.endpoints[id] { mend(endpoint) } }
         }
     }
 
@@ -76,7 +79,7 @@ extension NetworkManager {
             return
         }
         do {
-            try? bridge.detach(endpoint)
+            try? bridge.detach(endpoint, network: network)
             try link(endpoint, network, namespace)
             try store.markAttached(endpointID: endpoint.id)
             log.warning("link was gone and has been made again", metadata: ["endpoint": "\(endpoint.name)"])
@@ -100,7 +103,7 @@ extension NetworkManager {
             directory.networks.values.map(\.bridgeName) + directory.endpoints.values.map(\.hostInterfaceName))
         for link in try bridge.observe() where !ours.contains(link.name) {
             log.warning("link of ours that nothing recorded explains is removed", metadata: ["link": "\(link.name)"])
-            try bridge.remove(link)
+            try bridge.removeLink(link)
         }
     }
 }

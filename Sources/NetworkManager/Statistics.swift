@@ -1,5 +1,7 @@
+internal import Bridge
 internal import Firewall
 public import Model
+internal import Netlink
 internal import Wire
 
 extension NetworkManager {
@@ -10,15 +12,15 @@ extension NetworkManager {
         let links = try bridge.statistics(of: members.map(\.endpoint.hostInterfaceName))
         let denials = try firewall.denials()
         return members.map { member in
-            var statistics = EndpointStatistics(member: member)
+            var statistics = EndpointStatistics(member)
             if let link = links[member.endpoint.hostInterfaceName] {
                 // The host end receives what the container sends.
                 statistics.sentBytes = link.receivedBytes
                 statistics.sentPackets = link.receivedPackets
-                statistics.sentDropped = link.receivedDropped
+                statistics.sentDropped = link.receiveDrops
                 statistics.receivedBytes = link.sentBytes
                 statistics.receivedPackets = link.sentPackets
-                statistics.receivedDropped = link.sentDropped
+                statistics.receivedDropped = link.sendDrops
             }
             statistics.denials = merged(denials[member.endpoint.id] ?? [], of: member)
             return statistics

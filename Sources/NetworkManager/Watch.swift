@@ -1,5 +1,6 @@
 internal import Firewall
 internal import Logging
+internal import Model
 internal import Netlink
 
 /// The kernel tells when a link or a rule changes; nobody asks again and again.
@@ -35,11 +36,12 @@ extension NetworkManager {
 
     private static func watchLinks() throws -> KernelWatcher<RouteProtocol, LinkChange> {
         let socket = try NetlinkSocket<RouteProtocol>()
-        try socket.subscribeToLinks()
+        try socket.subscribe(to: .link)
         return KernelWatcher(socket) { socket in
-            guard let events = try? socket.nextLinkEvents() else { return [.lost] }
-            return events.compactMap { event in
-                if case .deleted(let link) = event { .gone(link.name) } else { nil }
+            guard let messages = try? socket.nextNotifications() else { return [.lost] }
+            return messages.compactMap { message in
+                guard case .deleted(let link) = try? LinkEvent(message) else { return nil }
+                return .gone(link.name)
             }
         }
     }

@@ -1,0 +1,144 @@
+internal import Model
+internal import Netlink
+internal import Wire
+
+/// All that the kernel is told of one endpoint, as values: nothing happens before they are sent.
+///
+/// ```
+///     the fabric                           the container
+///   bridge (neighbours, proxies)
+///     | isolated port, station
+///   fv0123456789abc  <------ veth ------>  eth0 (addresses, default routes, gateway's MAC)
+/// ```
+///
+/// The order matters. The fabric's end is up first and has no carrier; the container's end comes up after it
+/// and finds its peer up, so it can send at once. The kernel tells the fabric's end by deferred work, which the first
+/// question about that link waits for (`finish`): after that both ends pass frames and the bridge's carrier is on.
+/// Only then the bridge gets its entries, since it forgets proxies whenever it finds itself without a carrier.
+struct EndpointPlan: Hashable, Sendable {
+    let endpoint: Endpoint
+    let mtu: UInt32
+    let gatewayMAC: MACAddress
+    /// Address, prefix length and gateway by family.
+    let places: [Place]
+    let bridge: UInt32
+    /// IPv6 exists in this kernel and for links with this MTU.
+    let hasIPv6: Bool
+    /// The network has IPv6.
+    let usesIPv6: Bool
+
+    struct Place: Hashable, Sendable {
+        let address: IPAddress
+        let prefixLength: UInt8
+        let gateway: IPAddress
+    }
+
+    init(_ endpoint: Endpoint, network: Network, bridge: UInt32, kernelHasIPv6: Bool) throws(BridgeError) {
+        self.endpoint = endpoint
+        self.bridge = bridge
+        mtu = UInt32(clamping: network.mtu)
+        gatewayMAC = network.gatewayMAC
+        // RFC 8200 section 5; linux/ipv6.h: IPV6_MIN_MTU.
+        hasIPv6 = kernelHasIPv6 && network.mtu >= 1280
+        usesIPv6 = network.has(.v6)
+        var places: [Place] = []
+        for address in endpoint.addresses {
+            guard let subnet = network.subnets.first(where: { $0.contains(address) }),
+                let gateway = subnet.address(at: 1)
+            else {
+                throw BridgeError(
+                    .addressOutside, "address \"\(address)\" is in no subnet of network \"\(network.name)\"")
+            }
+            places.append(Place(address: address, prefixLength: UInt8(subnet.prefixLength), gateway: gateway))
+        }
+        self.places = places
+    }
+
+    /// What the fabric's end is like, once it is a port of the bridge.
+    ///
+    /// Nothing is learnt and nothing is flooded: a frame to this endpoint leaves by this port or not at all.
+    static let port = PortOptions(
+        isolated: true, learning: false, unicastFlood: false, multicastFlood: false, broadcastFlood: false)
+
+    /// Makes the pair: the request at position 0 creates, the next ones mark the fabric's end and bring it up.
+    func create(index: UInt32, peerIndex: UInt32, namespace: Int32) -> [Request] {
+        let name = endpoint.hostInterfaceName
+        return [
+            .addLink(
+                LinkSpec(
+                    // One queue: more cost time to make, and buy nothing where the sender's own processor delivers.
+                    name: name, index: index, mtu: mtu, group: Ownership.group, master: bridge, queues: 1,
+                    kind: .veth(
+                        peer: VethPeer(
+                            name: endpoint.interfaceName, index: peerIndex, mac: endpoint.mac, mtu: mtu,
+                            namespace: namespace)))),
+            // By name: should creation fail, the index could be another link's. While it is down no one is told of the
+            // change; up, the kernel would walk all routes and neighbours for it.
+            .changeLink(
+                .name(name),
+                LinkChange(
+                    alias: Ownership.alias(endpoint.id),
+                    addressGeneration: hasIPv6 ? AddressGeneration.none : nil,
+                    port: Self.port)),
+            .changeLink(.name(name), LinkChange(isUp: true)),
+        ]
+    }
+
+    /// The container's side without its default routes.
+    func container(index: UInt32) -> [Request] {
+        var requests = [Request.changeLink(.index(loopbackIndex), LinkChange(isUp: true))]
+        if hasIPv6 {
+            requests.append(.changeLink(.index(index), LinkChange(addressGeneration: AddressGeneration.none)))
+        }
+        // Before the addresses: to a link that is down they come without the route of their subnet.
+        requests.append(.changeLink(.index(index), LinkChange(isUp: true)))
+        for place in places {
+            requests.append(
+                .addAddress(
+                    InterfaceAddress(
+                        link: index, address: place.address, prefixLength: place.prefixLength,
+                        flags: place.address.family == .v6 ? .noDuplicateDetection : [])))
+        }
+        if usesIPv6 {
+            requests.append(
+                .addAddress(
+                    InterfaceAddress(
+                        link: index, address: .v6(endpoint.mac.linkLocalIPv6), prefixLength: 64,
+                        flags: .noDuplicateDetection)))
+        }
+        for place in places {
+            requests.append(.addNeighbour(.permanent(place.gateway, gatewayMAC, link: index)))
+        }
+        return requests
+    }
+
+    /// Default routes; `rank` counts up where the container has such routes already and keeps them.
+    func routes(index: UInt32, rank: UInt32) -> [Request] {
+        places.map { place in
+            // An IPv6 route without a metric gets 1024 (IP6_RT_PRIO_USER).
+            let metric = rank == 0 ? 0 : (place.gateway.family == .v4 ? 0 : 1024) + 100 * rank
+            return .addRoute(.standard(via: place.gateway, link: index, metric: metric))
+        }
+    }
+
+    /// Waits for the carrier of port and bridge, in this order, and only then teaches the bridge about the endpoint.
+    func finish(index: UInt32) -> [Request] {
+        [
+            .getLink(.index(index)), .getLink(.index(bridge)),
+            .addNeighbour(.station(endpoint.mac, port: index)),
+        ]
+            + bridgeEntries.map(Request.addNeighbour)
+    }
+
+    /// What stands in the bridge's tables for this endpoint: where it is, and that the bridge answers for it.
+    var bridgeEntries: [Neighbour] {
+        places.flatMap { place -> [Neighbour] in
+            let known = Neighbour.permanent(place.address, endpoint.mac, link: bridge)
+            // IPv4 needs no entry: proxy_arp_pvlan answers for whatever is routed.
+            return place.address.family == .v4 ? [known] : [known, .proxy(place.address, link: bridge)]
+        }
+    }
+}
+
+/// The loopback link of every network namespace (net/core: LOOPBACK_IFINDEX).
+private let loopbackIndex: UInt32 = 1
