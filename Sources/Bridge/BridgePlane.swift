@@ -20,12 +20,14 @@ package struct EnsuredBridge: Hashable, Sendable {
 
 /// The plane of layers 2 and 3: one bridge a network, one veth pair an endpoint.
 ///
-/// It works in the network namespace in which it was made and keeps no state that the kernel does not have: another one
-/// made there later takes over what it finds. Calls block while the kernel works. One caller at a time, such as an actor.
+/// It works in the network namespace in which it was made and keeps no state that the kernel does not have:
+/// another one made there later takes over what it finds. Calls block while the kernel works. One caller at a
+/// time, such as an actor.
 package struct BridgePlane: ~Copyable, Sendable {
     private var socket: NetlinkSocket<RouteProtocol>
     let kernelHasIPv6: Bool
-    /// The next number to give a link, so that a pair can be made and set up without asking for it; nil until first used.
+    /// The next number to give a link, so that a pair can be made and set up without asking for it; nil until
+    /// first used.
     private var nextIndex: UInt32?
 
     /// Works in the network namespace of the calling thread.
@@ -119,8 +121,8 @@ package struct BridgePlane: ~Copyable, Sendable {
         if link.mac != network.gatewayMAC { change.mac = network.gatewayMAC }
         if link.alias.isEmpty { change.alias = Ownership.alias(network.id) }
         if link.bridge != Self.bridgeOptions { change.bridge = Self.bridgeOptions }
-        // No link-local address: a router without one sends no redirects (RFC 4861 section 8.2), which would name a
-        // shorter way that does not exist.
+        // No link-local address: a router without one sends no redirects (RFC 4861 section 8.2), which would
+        // name a shorter way that does not exist.
         if let mode = link.addressGeneration, mode != .none {
             change.addressGeneration = AddressGeneration.none
         }
@@ -186,7 +188,8 @@ package struct BridgePlane: ~Copyable, Sendable {
             next = (links.map(\.index).filter { $0 >= first && $0 < last }.max() ?? first - 1) + 1
         }
         nextIndex = next + 1
-        // The ends need different numbers: a veth whose peer has its own number is taken for one without a peer.
+        // The ends need different numbers: a veth whose peer has its own number is taken for one without a
+        // peer.
         return (next, next - first + 1 << 10)
     }
 }

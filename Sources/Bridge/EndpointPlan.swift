@@ -12,9 +12,10 @@ internal import Wire
 /// ```
 ///
 /// The order matters. The fabric's end is up first and has no carrier; the container's end comes up after it
-/// and finds its peer up, so it can send at once. The kernel tells the fabric's end by deferred work, which the first
-/// question about that link waits for (`finish`): after that both ends pass frames and the bridge's carrier is on.
-/// Only then the bridge gets its entries, since it forgets proxies whenever it finds itself without a carrier.
+/// and finds its peer up, so it can send at once. The kernel tells the fabric's end by deferred work, which
+/// the first question about that link waits for (`finish`): after that both ends pass frames and the bridge's
+/// carrier is on. Only then the bridge gets its entries, since it forgets proxies whenever it finds itself
+/// without a carrier.
 struct EndpointPlan: Hashable, Sendable {
     let endpoint: Endpoint
     let mtu: UInt32
@@ -60,20 +61,22 @@ struct EndpointPlan: Hashable, Sendable {
     static let port = PortOptions(
         isolated: true, learning: false, unicastFlood: false, multicastFlood: false, broadcastFlood: false)
 
-    /// Makes the pair: the request at position 0 creates, the next ones mark the fabric's end and bring it up.
+    /// Makes the pair: the request at position 0 creates, the next ones mark the fabric's end and bring it
+    /// up.
     func create(index: UInt32, peerIndex: UInt32, namespace: Int32) -> [Request] {
         let name = endpoint.hostInterfaceName
         return [
             .addLink(
                 LinkSpec(
-                    // One queue: more cost time to make, and buy nothing where the sender's own processor delivers.
+                    // One queue: more cost time to make, and buy nothing where the sender's own processor
+                    // delivers.
                     name: name, index: index, mtu: mtu, group: Ownership.group, master: bridge, queues: 1,
                     kind: .veth(
                         peer: VethPeer(
                             name: endpoint.interfaceName, index: peerIndex, mac: endpoint.mac, mtu: mtu,
                             namespace: namespace)))),
-            // By name: should creation fail, the index could be another link's. While it is down no one is told of the
-            // change; up, the kernel would walk all routes and neighbours for it.
+            // By name: should creation fail, the index could be another link's. While it is down no one is
+            // told of the change; up, the kernel would walk all routes and neighbours for it.
             .changeLink(
                 .name(name),
                 LinkChange(
@@ -121,7 +124,8 @@ struct EndpointPlan: Hashable, Sendable {
         }
     }
 
-    /// Waits for the carrier of port and bridge, in this order, and only then teaches the bridge about the endpoint.
+    /// Waits for the carrier of port and bridge, in this order, and only then teaches the bridge about the
+    /// endpoint.
     func finish(index: UInt32) -> [Request] {
         [
             .getLink(.index(index)), .getLink(.index(bridge)),

@@ -13,15 +13,17 @@ package struct AttachedLink: Hashable, Sendable {
 }
 
 extension BridgePlane {
-    /// Makes an endpoint's link: a veth pair from the network's bridge into the container, with addresses and routes.
+    /// Makes an endpoint's link: a veth pair from the network's bridge into the container, with addresses and
+    /// routes.
     ///
-    /// Takes three datagrams and no file. A failure undoes what was made. Where the container has a default route
-    /// already, that one stays the preferred.
+    /// Takes three datagrams and no file. A failure undoes what was made. Where the container has a default
+    /// route already, that one stays the preferred.
     /// - Parameters:
     ///   - bridge: the index that `ensureBridge` returned.
     ///   - namespace: the container's network namespace.
     ///   - container: a socket opened in that namespace.
-    /// - Throws: `.interfaceExists`, `.attached`, `.foreignLink`, `.noBridge`, `.bridgeFull`, `.addressOutside`, `.kernel`.
+    /// - Throws: `.interfaceExists`, `.attached`, `.foreignLink`, `.noBridge`, `.bridgeFull`,
+    ///   `.addressOutside`, `.kernel`.
     package mutating func attach(
         _ endpoint: Endpoint, network: Network, bridge: UInt32, namespace: borrowing Descriptor,
         container: inout NetlinkSocket<RouteProtocol>
@@ -88,7 +90,7 @@ extension BridgePlane {
             guard Ownership.holds(link, id: endpoint.id, kind: "veth") else {
                 throw BridgeError(
                     .foreignLink,
-                    "the interface \"\(link.name)\" exists and is not ours: endpoint \"\(endpoint.name)\" needs it"
+                    "the interface \"\(link.name)\" is not ours, and endpoint \"\(endpoint.name)\" needs it"
                 )
             }
             throw BridgeError(.attached, "endpoint \"\(endpoint.name)\" is attached already (\(link.name))")
@@ -134,15 +136,17 @@ extension BridgePlane {
         }
     }
 
-    /// Removes an endpoint's link and what the bridge knows of it; succeeds if it is gone. See `detach(_:network:)`.
+    /// Removes an endpoint's link and what the bridge knows of it; succeeds if it is gone. See
+    /// `detach(_:network:)`.
     package mutating func detach(_ endpoint: Endpoint, network: Network) throws(BridgeError) {
         try detach([endpoint], network: network)
     }
 
-    /// Removes the links of endpoints of one network, and what the bridge knows of them; succeeds for those that are gone.
+    /// Removes the links of endpoints of one network, and what the bridge knows of them; succeeds for those
+    /// that are gone.
     ///
-    /// The kernel takes some 20 ms to be rid of links, however many they are (it waits for all processors): it is told
-    /// of all together. If one is not ours, the others are removed all the same.
+    /// The kernel takes some 20 ms to be rid of links, however many they are (it waits for all processors):
+    /// it is told of all together. If one is not ours, the others are removed all the same.
     /// - Throws: `.foreignLink`, `.kernel`.
     package mutating func detach(_ endpoints: [Endpoint], network: Network) throws(BridgeError) {
         let context = "cannot detach from network \"\(network.name)\""
@@ -175,7 +179,8 @@ extension BridgePlane {
             try ask([.deleteLink(.index(indexes[0]))], context) { $1 == .noDevice }
             return
         }
-        // A datagram takes 64 requests, and the kernel works through one to its end: no link is left in that group.
+        // A datagram takes 64 requests, and the kernel works through one to its end: no link is left in that
+        // group.
         for start in stride(from: 0, to: indexes.count, by: 63) {
             let some = indexes[start..<min(start + 63, indexes.count)]
             let mark = LinkChange(group: Ownership.doomedGroup)

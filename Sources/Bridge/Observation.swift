@@ -84,11 +84,11 @@ extension BridgePlane {
         return counters
     }
 
-    /// Sets right what the fabric's side of a network's endpoints has lost: ports that left the bridge or went down, the
-    /// bridge's entries for them.
+    /// Sets right what the fabric's side of a network's endpoints has lost: ports that left the bridge or
+    /// went down, the bridge's entries for them.
     ///
-    /// Reads four tables, and writes only what differs. To be called for a bridge that was `disturbed`, whose carrier came
-    /// back (without one it forgets proxies), and now and then.
+    /// Reads four tables, and writes only what differs. To be called for a bridge that was `disturbed`, whose
+    /// carrier came back (without one it forgets proxies), and now and then.
     package mutating func repair(
         _ endpoints: [Endpoint], network: Network, bridge: UInt32
     ) throws(BridgeError) -> RepairReport {

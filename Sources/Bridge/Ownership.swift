@@ -18,7 +18,8 @@ package enum Ownership {
         alias.hasPrefix("forge:") ? String(alias.dropFirst(6)) : nil
     }
 
-    /// The group is set in the moment the link is made, the alias right after: without one it was left half made.
+    /// The group is set in the moment the link is made, the alias right after: without one it was left half
+    /// made.
     static func holds(_ link: Link, id: String, kind: String) -> Bool {
         link.kind == kind && link.group == group && (link.alias == alias(id) || link.alias.isEmpty)
     }

@@ -10,7 +10,8 @@ package struct Setting: Hashable, Sendable, CustomStringConvertible {
 
     package var description: String { "\(path) = \(value)" }
 
-    /// Makes it so. A value that is right already is not written: /proc/sys may be read-only, and writing has effects.
+    /// Makes it so. A value that is right already is not written: /proc/sys may be read-only, and writing has
+    /// effects.
     func apply() throws(BridgeError) {
         let file = "/proc/sys/" + path
         do throws(SystemError) {
@@ -21,7 +22,8 @@ package struct Setting: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
-    /// Everything that a network's bridge needs before it comes up. They are set once a bridge, never for an endpoint.
+    /// Everything that a network's bridge needs before it comes up. They are set once a bridge, never for an
+    /// endpoint.
     package static func all(for network: Network, hasIPv6: Bool) -> [Setting] {
         let bridge = network.bridgeName
         func ipv4(_ name: String, _ value: Int, _ link: String? = nil) -> Setting {
@@ -31,13 +33,15 @@ package struct Setting: Hashable, Sendable, CustomStringConvertible {
             Setting(path: "net/ipv6/conf/\(link ?? bridge)/\(name)", value: value)
         }
         var settings = [
-            // Traffic between two ports of one bridge is routed, too. "all" also sets the default of links to come.
+            // Traffic between two ports of one bridge is routed, too. "all" also sets the default of links to
+            // come.
             ipv4("forwarding", 1, "all"),
             ipv4("forwarding", 1),
             // The bridge answers for peers that only it can reach (RFC 3069).
             ipv4("proxy_arp_pvlan", 1),
             Setting(path: "net/ipv4/neigh/\(bridge)/proxy_delay", value: 0),
-            // The shorter way that a redirect would name does not exist. The kernel asks whether either is set.
+            // The shorter way that a redirect would name does not exist. The kernel asks whether either is
+            // set.
             ipv4("send_redirects", 0, "all"),
             ipv4("send_redirects", 0),
             ipv4("accept_redirects", 0),

@@ -20,6 +20,7 @@ public struct Errno: RawRepresentable, Hashable, Sendable, CustomStringConvertib
     public static let noDevice = Errno(rawValue: ENODEV)
     public static let invalid = Errno(rawValue: EINVAL)
     public static let noSpace = Errno(rawValue: ENOSPC)
+    public static let exchangeFull = Errno(rawValue: EXFULL)
     public static let brokenPipe = Errno(rawValue: EPIPE)
     public static let notSupported = Errno(rawValue: EOPNOTSUPP)
     public static let addressInUse = Errno(rawValue: EADDRINUSE)

@@ -8,7 +8,9 @@ public struct IPv4Address: Hashable, Comparable, Sendable, CustomStringConvertib
     /// Reads dotted-decimal text: four numbers, no leading zeros (some programs read those as octal).
     public init(_ text: some StringProtocol) throws(ParseError) {
         let parts = text.split(separator: ".", omittingEmptySubsequences: false)
-        guard parts.count == 4 else { throw ParseError("IPv4 address", text, "expected four numbers such as 10.0.0.1") }
+        guard parts.count == 4 else {
+            throw ParseError("IPv4 address", text, "expected four numbers such as 10.0.0.1")
+        }
         var bits: UInt32 = 0
         for part in parts {
             guard let byte = decimal(part, atMost: 255) else {
@@ -26,10 +28,19 @@ public struct IPv4Address: Hashable, Comparable, Sendable, CustomStringConvertib
 
 /// A 128-bit Internet address (RFC 8200).
 public struct IPv6Address: Hashable, Comparable, Sendable, CustomStringConvertible {
-    /// The address as a number, first byte on the wire highest.
-    public let bits: UInt128
+    // Two halves: a stored UInt128 asks for 16-byte alignment, which Swift 6.3 does not always give to copies
+    // on the stack (a crash on x86-64, seen without optimization), and makes every value that holds an
+    // address larger.
+    private let high: UInt64
+    private let low: UInt64
 
-    public init(bits: UInt128) { self.bits = bits }
+    /// The address as a number, first byte on the wire highest.
+    public var bits: UInt128 { UInt128(high) << 64 | UInt128(low) }
+
+    public init(bits: UInt128) {
+        high = UInt64(truncatingIfNeeded: bits >> 64)
+        low = UInt64(truncatingIfNeeded: bits)
+    }
 
     /// Reads the text forms of RFC 4291 section 2.2, without a zone.
     public init(_ text: some StringProtocol) throws(ParseError) {
@@ -73,7 +84,7 @@ public struct IPv6Address: Hashable, Comparable, Sendable, CustomStringConvertib
             guard count <= 7 else { throw refuse("too many groups") }
             halves.insert(Array(repeating: 0, count: 8 - count), at: 1)
         }
-        bits = halves.joined().reduce(0) { $0 << 16 | UInt128($1) }
+        self.init(bits: halves.joined().reduce(0) { $0 << 16 | UInt128($1) })
     }
 
     public var bytes: [UInt8] { (0..<16).map { UInt8(truncatingIfNeeded: bits >> (120 - 8 * $0)) } }
@@ -95,7 +106,8 @@ public struct IPv6Address: Hashable, Comparable, Sendable, CustomStringConvertib
         func text(_ part: some Collection<UInt16>) -> String {
             part.map { String($0, radix: 16) }.joined(separator: ":")
         }
-        return best.isEmpty ? text(groups) : text(groups[..<best.lowerBound]) + "::" + text(groups[best.upperBound...])
+        return best.isEmpty
+            ? text(groups) : text(groups[..<best.lowerBound]) + "::" + text(groups[best.upperBound...])
     }
 
     public static func < (a: IPv6Address, b: IPv6Address) -> Bool { a.bits < b.bits }

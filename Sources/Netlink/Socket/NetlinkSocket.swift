@@ -19,8 +19,8 @@ package enum NetfilterProtocol: NetlinkProtocol {
 
 /// A socket to the kernel in the network namespace that the calling thread was in when it was made.
 ///
-/// Calls block for as long as the kernel works: it processes a request inside `send` and its answer is queued when `send`
-/// returns. One caller at a time: the type is not copyable and its calls are mutating.
+/// Calls block for as long as the kernel works: it processes a request inside `send` and its answer is queued
+/// when `send` returns. One caller at a time: the type is not copyable and its calls are mutating.
 package struct NetlinkSocket<Proto: NetlinkProtocol>: ~Copyable, Sendable {
     package let descriptor: Descriptor
     package let port: UInt32
@@ -35,7 +35,9 @@ package struct NetlinkSocket<Proto: NetlinkProtocol>: ~Copyable, Sendable {
         var port: UInt32 = 0
         do throws(SystemError) {
             opened = Descriptor(
-                owning: try system("socket", "netlink \(Proto.number)") { unsafe cl_netlink_open(Proto.number, &port) })
+                owning: try system("socket", "netlink \(Proto.number)") {
+                    unsafe cl_netlink_open(Proto.number, &port)
+                })
         } catch {
             throw NetlinkError(.socket(error), "open netlink socket")
         }
@@ -44,8 +46,8 @@ package struct NetlinkSocket<Proto: NetlinkProtocol>: ~Copyable, Sendable {
 
     /// Takes over a bound netlink socket, for instance one opened in another namespace.
     package init(adopting descriptor: consuming Descriptor, port: UInt32) {
-        // Extended acknowledgements carry the kernel's own words; strict checking makes it honour dump filters.
-        // Each is a help, none a need: kernels without them still answer.
+        // Extended acknowledgements carry the kernel's own words; strict checking makes it honour dump
+        // filters. Each is a help, none a need: kernels without them still answer.
         try? descriptor.setOption(SOL_NETLINK, NETLINK_EXT_ACK, 1)
         try? descriptor.setOption(SOL_NETLINK, NETLINK_CAP_ACK, 1)
         try? descriptor.setOption(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
@@ -57,11 +59,15 @@ package struct NetlinkSocket<Proto: NetlinkProtocol>: ~Copyable, Sendable {
         buffer = [UInt8](repeating: 0, count: 64 << 10)
     }
 
-    /// Sends requests that each ask for an acknowledgement, in as few datagrams as they fit, and checks every answer.
+    /// Sends requests in as few datagrams as they fit, and checks what the kernel says to every one.
     ///
-    /// The kernel works through them in order and does not stop at a failure; all answers are read, then the first
-    /// failure whose request is not excused by `tolerate` is thrown.
-    /// - Returns: messages that came before each acknowledgement (echoes, single "get" replies), by request.
+    /// The kernel works through them in order, does not stop at a failure and always tells of one. Success it
+    /// confirms only for the last of a datagram: its word on that ends the exchange, so that ten requests
+    /// cost two system calls more than one. The first failure that `tolerate` does not excuse is thrown when
+    /// all is read.
+    /// - Parameter tolerate: is asked about failures in order, with the request's position, up to the one
+    ///   that is thrown.
+    /// - Returns: messages that came besides (echoes, single "get" replies), by request.
     @discardableResult
     package mutating func perform(
         _ requests: [Request], tolerate: (Int, Errno) -> Bool = { _, _ in false }
@@ -70,31 +76,29 @@ package struct NetlinkSocket<Proto: NetlinkProtocol>: ~Copyable, Sendable {
         var failure: NetlinkError?
         var start = 0
         while start < requests.count {
+            let end = Self.endOfDatagram(requests, from: start)
+            let firstSequence = reserveSequences(end - start)
             var datagram = ByteWriter(capacity: 4096)
-            let firstSequence = sequence &+ 1
-            var end = start
-            while end < requests.count, end == start || datagram.count + requests[end].encodedLength <= Self.sendLimit {
-                sequence &+= 1
-                var request = requests[end]
-                request.flags.formUnion([.request, .acknowledge])
-                request.encode(into: &datagram, sequence: sequence, port: port)
-                end += 1
+            for index in start..<end {
+                var request = requests[index]
+                request.flags.formUnion(index == end - 1 ? [.request, .acknowledge] : .request)
+                request.encode(into: &datagram, sequence: firstSequence &+ UInt32(index - start), port: port)
             }
             try send(datagram.bytes, subject: requests[start].subject)
-            var pending = end - start
-            while pending > 0 {
+            var isDone = false
+            while !isDone {
                 for message in try receive(subject: requests[start].subject) {
-                    let index = Int(message.sequence &- firstSequence)
+                    let position = Int(message.sequence &- firstSequence)
                     // Answers to nobody: left over from a call that failed half way.
-                    guard index >= 0, index < end - start else { continue }
-                    let request = requests[start + index]
+                    guard position < end - start else { continue }
+                    let index = start + position
                     guard message.type == .error || message.type == .done else {
-                        answers[start + index].append(message)
+                        answers[index].append(message)
                         continue
                     }
-                    pending -= 1
-                    if let refusal = try refusal(in: message, request.subject), failure == nil,
-                        !tolerate(start + index, refusal.errno ?? Errno(rawValue: 0))
+                    if index == end - 1 { isDone = true }
+                    if let refusal = try refusal(in: message, requests[index].subject), failure == nil,
+                        !tolerate(index, refusal.errno ?? Errno(rawValue: 0))
                     {
                         failure = refusal
                     }
@@ -104,6 +108,18 @@ package struct NetlinkSocket<Proto: NetlinkProtocol>: ~Copyable, Sendable {
         }
         if let failure { throw failure }
         return answers
+    }
+
+    /// How many requests go together: what fits, and no more than whose answers fit the receive buffer.
+    private static func endOfDatagram(_ requests: [Request], from start: Int) -> Int {
+        var end = start
+        var length = 0
+        while end < requests.count, end - start < 64 {
+            length += requests[end].encodedLength
+            if length > sendLimit, end > start { break }
+            end += 1
+        }
+        return end
     }
 
     /// One request, one acknowledgement.
@@ -129,8 +145,10 @@ package struct NetlinkSocket<Proto: NetlinkProtocol>: ~Copyable, Sendable {
                     if message.flags.contains(.dumpInterrupted) { interrupted = true }
                     if message.type == .error || message.type == .done {
                         if let refusal = try refusal(in: message, request.subject) {
-                            // EINTR here is nfnetlink's way to say "interrupted".
-                            guard refusal.errno == .interrupted || refusal.errno == .again else { throw refusal }
+                            // EINTR here is nfnetlink's way to say "interrupted". The optimizer of Swift 6.3
+                            // crashes on "a || b" ahead of throwing the value that both read.
+                            let errno = refusal.errno
+                            guard errno == .interrupted || errno == .again else { throw refusal }
                             interrupted = true
                         }
                         done = true
@@ -162,13 +180,16 @@ package struct NetlinkSocket<Proto: NetlinkProtocol>: ~Copyable, Sendable {
     private func send(_ bytes: [UInt8], subject: String) throws(NetlinkError) {
         let number = descriptor.rawValue
         do throws(SystemError) {
-            try system("send", subject) { unsafe bytes.withUnsafeBytes { unsafe cl_netlink_send(number, $0.baseAddress, $0.count) } }
+            try system("send", subject) {
+                unsafe bytes.withUnsafeBytes { unsafe cl_netlink_send(number, $0.baseAddress, $0.count) }
+            }
         } catch {
             throw NetlinkError(.socket(error), subject)
         }
     }
 
-    /// Sends raw bytes and hands back whatever the kernel answers until `isLast` says so: for nf_tables batches.
+    /// Sends raw bytes and hands back whatever the kernel answers until `isLast` says so: for nf_tables
+    /// batches.
     package mutating func exchange(
         _ bytes: [UInt8], subject: String, isLast: (Message) throws(NetlinkError) -> Bool
     ) throws(NetlinkError) {
@@ -189,16 +210,9 @@ package struct NetlinkSocket<Proto: NetlinkProtocol>: ~Copyable, Sendable {
         let number = descriptor.rawValue
         while true {
             var sender: UInt32 = 0
-            let got: Int
+            let length: Int
             do throws(SystemError) {
-                // A look first: the length of the datagram, whatever its size.
-                let length = try system("recv", subject) {
-                    unsafe buffer.withUnsafeMutableBytes {
-                        unsafe cl_netlink_recv(number, $0.baseAddress, $0.count, &sender, Int32(MSG_PEEK))
-                    }
-                }
-                if length > buffer.count { buffer = [UInt8](repeating: 0, count: length) }
-                got = try system("recv", subject) {
+                length = try system("recv", subject) {
                     unsafe buffer.withUnsafeMutableBytes {
                         unsafe cl_netlink_recv(number, $0.baseAddress, $0.count, &sender, 0)
                     }
@@ -209,7 +223,13 @@ package struct NetlinkSocket<Proto: NetlinkProtocol>: ~Copyable, Sendable {
             // netlink(7): only port 0 is the kernel; any process may send to our port.
             guard sender == 0 else { continue }
             do throws(DecodeError) {
-                return try Message.parse(ArraySlice(buffer[..<min(got, buffer.count)]))
+                // The kernel fills at most 32 KiB at a time (net/netlink/af_netlink.c); no look ahead is
+                // needed.
+                guard length <= buffer.count else {
+                    throw DecodeError(
+                        "datagram", at: buffer.count, "\(length) bytes are more than the kernel may send")
+                }
+                return try Message.parse(ArraySlice(buffer[..<length]))
             } catch {
                 throw NetlinkError(.malformed(error), subject)
             }
