@@ -47,7 +47,8 @@ public enum DenialReason: Hashable, Sendable, Codable, CustomStringConvertible {
     case defaultDeny(Direction, endpoint: String)
     /// Neither side is an endpoint: the fabric carries nothing for others.
     case noEndpoint
-    /// The sender used a MAC or an address that is not its own. Like the following, known to the packet path alone.
+    /// The sender used a MAC or an address that is not its own. Like the following, known to the packet path
+    /// alone.
     case spoofedSource
     /// The endpoint took more new connections a second than a policy lets it.
     case rateLimit

@@ -1,5 +1,5 @@
-/// The part of a YAML text from one `---` to the next, which is parsed by itself: so a document that is not even YAML does not
-/// hide what is wrong with those after it.
+/// The part of a YAML text from one `---` to the next, which is parsed by itself: so a document that is not
+/// even YAML does not hide what is wrong with those after it.
 struct DocumentChunk {
     let text: String
     let firstLine: Int
@@ -7,8 +7,8 @@ struct DocumentChunk {
     private static let dash = UInt8(ascii: "-")
     private static let newline = UInt8(ascii: "\n")
 
-    /// YAML 1.2 section 9.1.2: `---` at the start of a line, before a blank or a line's end, begins a document, even
-    /// inside a quoted or literal scalar. Text that is cut there means what it meant before.
+    /// YAML 1.2 section 9.1.2: `---` at the start of a line, before a blank or a line's end, begins a
+    /// document, even inside a quoted or literal scalar. Text that is cut there means what it meant before.
     static func split(_ text: String) -> [DocumentChunk] {
         var chunks: [DocumentChunk] = []
         var current: [UInt8] = []
@@ -35,8 +35,9 @@ struct DocumentChunk {
 
     /// What must not reach the parser, or nil.
     ///
-    /// Sizes are bounded since each value becomes a tree node of some 200 bytes. Anchors are refused since a few lines of
-    /// aliases to aliases stand for billions of values. (Depth is bounded by the parser: 1000 levels.)
+    /// Sizes are bounded since each value becomes a tree node of some 200 bytes. Anchors are refused since a
+    /// few lines of aliases to aliases stand for billions of values. (Depth is bounded by the parser: 1000
+    /// levels.)
     func refusal() -> PolicyDocumentError.Problem? {
         guard text.utf8.count <= PolicyDocument.documentLimit else {
             return .init(
@@ -50,8 +51,9 @@ struct DocumentChunk {
         var isLineStart = true
         let bytes = Array(text.utf8)
         for (index, byte) in bytes.enumerated() {
-            // A line that begins with # is a comment, or text of a long scalar: no anchor either way. Beyond ASCII
-            // there are other line ends (NEL, LS, PS), so the comment is not trusted past the first such byte.
+            // A line that begins with # is a comment, or text of a long scalar: no anchor either way. Beyond
+            // ASCII there are other line ends (NEL, LS, PS), so the comment is not trusted past the first
+            // such byte.
             if isLineStart, byte == UInt8(ascii: "#") { inComment = true }
             if byte >= 0x80 || byte == UInt8(ascii: "\r") || byte == DocumentChunk.newline {
                 inComment = false

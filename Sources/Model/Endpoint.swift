@@ -32,7 +32,8 @@ public struct Endpoint: Hashable, Sendable, Codable {
     public let namespace: NamespaceReference
 
     public init(
-        id: String, containerID: String, networkID: String, name: String, labels: Labels, addresses: [IPAddress],
+        id: String, containerID: String, networkID: String, name: String, labels: Labels,
+        addresses: [IPAddress],
         mac: MACAddress, interfaceName: String, namespace: NamespaceReference
     ) {
         self.id = id

@@ -3,15 +3,14 @@ enum Isolation {
     /// The reason for which isolation forbids traffic between two sides, which are not the same endpoint.
     static func denial(_ source: NetworkMember?, _ destination: NetworkMember?) -> DenialReason? {
         let same = source?.network.id == destination?.network.id
-        var strictest: Network?
-        for network in [source?.network, destination?.network].compactMap(\.self) where forbids(network, same)
-        {
-            // Of two equal levels the source's is named.
-            if strictest.map({ $0.isolation.strictness < network.isolation.strictness }) ?? true {
-                strictest = network
-            }
+        let first = source.flatMap { forbids($0.network, same) ? $0.network : nil }
+        let second = destination.flatMap { forbids($0.network, same) ? $0.network : nil }
+        guard let first, let second else {
+            return (first ?? second).map { .isolation($0.isolation, network: $0.name) }
         }
-        return strictest.map { .isolation($0.isolation, network: $0.name) }
+        // Of two equal levels the source's is named.
+        let stricter = second.isolation.strictness > first.isolation.strictness ? second : first
+        return .isolation(stricter.isolation, network: stricter.name)
     }
 
     private static func forbids(_ network: Network, _ sameNetwork: Bool) -> Bool {

@@ -13,7 +13,7 @@ public enum LabelSyntax {
             guard value.isEmpty || isLabelName(value) else {
                 throw .invalid(
                     "\(field).\(key)", value,
-                    "must be empty or 1 to 63 letters, digits, '-', '_' and '.', a letter or digit at both ends"
+                    "must be empty, or 1 to 63 letters, digits, '-', '_' and '.' with neither end a sign"
                 )
             }
         }

@@ -21,7 +21,8 @@ public enum DefaultVerdict: String, Hashable, Sendable, CaseIterable, Codable {
 /// Key and value pairs that policies select by.
 public typealias Labels = [String: String]
 
-/// The name of a network, endpoint or policy: a DNS label (RFC 1123: 1 to 63 of `a-z`, `0-9` and `-`, neither end a dash).
+/// The name of a network, endpoint or policy: a DNS label (RFC 1123: 1 to 63 of `a-z`, `0-9` and `-`, neither
+/// end a dash).
 public enum Name {
     /// - Throws: `ModelError.invalid` naming `field` and the value.
     public static func check(_ name: String, field: String) throws(ModelError) {
@@ -30,7 +31,8 @@ public enum Name {
         guard (1...63).contains(bytes.count), bytes.allSatisfy({ isLetterOrDigit($0) || $0 == 45 }),
             isLetterOrDigit(bytes[0]), isLetterOrDigit(bytes[bytes.count - 1])
         else {
-            throw .invalid(field, name, "must be a DNS label: 1 to 63 of a-z, 0-9 and '-', not '-' at either end")
+            throw .invalid(
+                field, name, "must be a DNS label: 1 to 63 of a-z, 0-9 and '-', not '-' at either end")
         }
     }
 }
@@ -40,7 +42,8 @@ public struct Network: Hashable, Sendable, Codable {
     /// 64 hexadecimal digits, a function of the name alone, so that every host agrees on it.
     public let id: String
     public let name: String
-    /// At least one; the first of each family gives endpoints their addresses. The first address of each is the gateway's.
+    /// At least one; the first of each family gives endpoints their addresses. The first address of each is
+    /// the gateway's.
     public let subnets: [CIDR]
     public let isolation: IsolationLevel
     public let defaultVerdict: DefaultVerdict
@@ -49,7 +52,8 @@ public struct Network: Hashable, Sendable, Codable {
     public let labels: Labels
 
     public init(
-        id: String, name: String, subnets: [CIDR], isolation: IsolationLevel, defaultVerdict: DefaultVerdict, mtu: Int,
+        id: String, name: String, subnets: [CIDR], isolation: IsolationLevel, defaultVerdict: DefaultVerdict,
+        mtu: Int,
         labels: Labels
     ) {
         self.id = id

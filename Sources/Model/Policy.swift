@@ -50,7 +50,8 @@ public enum PolicyPeer: Hashable, Sendable, Codable {
     case cidr(CIDR, except: [CIDR])
 }
 
-/// One rule: peers and ports that it speaks of. No peers means anyone; no ports means all ports of all protocols.
+/// One rule: peers and ports that it speaks of. No peers means anyone; no ports means all ports of all
+/// protocols.
 public struct PolicyRule: Hashable, Sendable, Codable {
     public var peers: [PolicyPeer]?
     public var ports: [PortRange]?

@@ -29,7 +29,8 @@ public struct PolicyDocumentError: Error, Hashable, Sendable, CustomStringConver
         self.problems = problems
     }
 
-    /// One line for each problem: `web.yaml:7: ingress[0].ports[1] "99999/tcp": expected ports from 1 to 65535`.
+    /// One line for each problem: `web.yaml:7: ingress[0].ports[1] "99999/tcp": expected ports from 1 to
+    /// 65535`.
     public var description: String {
         problems.map { problem in
             let subject = [problem.path, problem.value.map { "\"\($0)\"" } ?? ""].filter { !$0.isEmpty }
@@ -39,11 +40,13 @@ public struct PolicyDocumentError: Error, Hashable, Sendable, CustomStringConver
     }
 }
 
-/// Policy files: YAML, one policy a document, many documents a file. The format is described in `docs/policy.md`.
+/// Policy files: YAML, one policy a document, many documents a file. The format is described in
+/// `docs/policy.md`.
 public enum PolicyDocument {
     /// Bytes of a file.
     public static let textLimit = 4 << 20
-    /// Bytes of one document, and characters of it that can begin a value: they bound the memory that parsing takes.
+    /// Bytes of one document, and characters of it that can begin a value: they bound the memory that parsing
+    /// takes.
     static let documentLimit = 1 << 20
     static let nodeLimit = 200_000
 
@@ -97,7 +100,8 @@ public enum PolicyDocument {
     ) -> [Node] {
         var roots: [Node] = []
         do {
-            // The encoding is given, since the default asks the environment; text is taken as it stands, unresolved.
+            // The encoding is given, since the default asks the environment; text is taken as it stands,
+            // unresolved.
             let parser = try Parser(yaml: chunk.text, resolver: .basic, encoding: .utf8)
             while let root = try parser.nextRoot() {
                 if root.scalar?.string.isEmpty != true { roots.append(root) }

@@ -240,8 +240,8 @@ extension PolicyReader {
             ?? false
     }
 
-    /// Text is read as it stands whatever YAML would make of it, so a tag (`!!int`) would be a promise not kept.
-    /// The parser was given no rules to resolve tags by, so a node without one has its kind's own.
+    /// Text is read as it stands whatever YAML would make of it, so a tag (`!!int`) would be a promise not
+    /// kept. The parser was given no rules to resolve tags by, so a node without one has its kind's own.
     private func isUntagged(_ node: Node) -> Bool {
         switch node {
         case .scalar: node.tag.rawValue == Tag.Name.str.rawValue

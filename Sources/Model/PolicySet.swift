@@ -1,16 +1,20 @@
 /// Policies made ready for evaluation, and the endpoints that they apply to.
 ///
-/// A value: evaluation is a pure function of the policies and the flow. Endpoints are inserted so that their selection is
-/// worked out once; a flow of an endpoint that was not inserted, or was changed since, gets the same answer, only slower.
+/// A value: evaluation is a pure function of the policies and the flow. Endpoints are inserted so that their
+/// selection is worked out once; a flow of an endpoint that was not inserted, or was changed since, gets the
+/// same answer, only slower.
 ///
 /// Traffic from A to B needs the egress of A and the ingress of B to allow it. In this order:
-/// 1. A packet of an endpoint to itself is allowed; one between two addresses outside is not ours and is denied.
+/// 1. A packet of an endpoint to itself is allowed; one between two addresses outside is not ours and is
+///    denied.
 /// 2. Isolation of either network may deny it.
-/// 3. The egress of A, then the ingress of B: the first deny rule that matches denies. Otherwise the first allow rule that
-///    matches allows. Otherwise an endpoint selected in that direction denies, and one that is not has its network's default.
+/// 3. The egress of A, then the ingress of B: the first deny rule that matches denies. Otherwise the first
+///    allow rule that matches allows. Otherwise an endpoint selected in that direction denies, and one that
+///    is not has its network's default.
 ///
-/// "First" is by the policy's name, then its lists (trusted, ingress or egress, deny), then the rule's number. What egress denies
-/// is reported as egress, whatever ingress would say: a packet dropped there never meets the other side.
+/// "First" is by the policy's name, then its lists (trusted, ingress or egress, deny), then the rule's
+/// number. What egress denies is reported as egress, whatever ingress would say: a packet dropped there never
+/// meets the other side.
 public struct PolicySet: Sendable {
     /// Sorted by name.
     public let policies: [FirewallPolicy]
@@ -21,7 +25,7 @@ public struct PolicySet: Sendable {
     private let bySelector: [Int: [Int]]
     /// Endpoints that the same selectors match share one profile.
     private var profiles: [[Int]: Profile] = [:]
-    private var members: [String: (member: NetworkMember, profile: Profile)] = [:]
+    private var members: [String: KnownMember] = [:]
 
     /// - Parameter policies: in any order; names are expected to differ.
     public init(_ policies: some Sequence<FirewallPolicy>, members: some Sequence<NetworkMember> = []) {
@@ -44,7 +48,7 @@ public struct PolicySet: Sendable {
         let matched = index.matches(member)
         let profile = profiles[matched] ?? makeProfile(matched)
         profiles[matched] = profile
-        members[member.endpoint.id] = (member, profile)
+        members[member.endpoint.id] = KnownMember(member, profile)
     }
 
     /// Forgets an endpoint. Profiles stay: they belong to the policies.
@@ -65,43 +69,36 @@ public struct PolicySet: Sendable {
 
         let sourceProfile = source.map(profile(of:))
         let destinationProfile = destination.map(profile(of:))
-        let egress: Grant
-        switch judge(
-            source, sourceProfile, .egress, peer: flow.destination, destinationProfile, flow.transport)
-        {
-        case .success(let grant): egress = grant
-        case .failure(let reason): return .denied(reason)
-        }
-        switch judge(
-            destination, destinationProfile, .ingress, peer: flow.source, sourceProfile, flow.transport)
-        {
-        case .success(let ingress): return .allowed(egress: egress, ingress: ingress)
-        case .failure(let reason): return .denied(reason)
-        }
+        do throws(DenialReason) {
+            let egress = try judge(
+                source, sourceProfile, .egress, peer: flow.destination, destinationProfile, flow.transport)
+            let ingress = try judge(
+                destination, destinationProfile, .ingress, peer: flow.source, sourceProfile, flow.transport)
+            return .allowed(egress: egress, ingress: ingress)
+        } catch { return .denied(error) }
     }
 
     private func judge(
         _ subject: NetworkMember?, _ profile: Profile?, _ direction: Direction, peer: FlowSide,
-        _ peerProfile: Profile?,
-        _ transport: FlowTransport
-    ) -> Result<Grant, DenialReason> {
-        guard let subject, let profile else { return .success(.outside) }
+        _ peerProfile: Profile?, _ transport: FlowTransport
+    ) throws(DenialReason) -> Grant {
+        guard let subject, let profile else { return .outside }
         let selectors = peerProfile?.matched ?? []
         if let rules = direction == .ingress ? profile.ingress : profile.egress {
             if let rule = rules.deny.first(address: peer.address, selectors: selectors, transport) {
-                return .failure(.rule(rule))
+                throw .rule(rule)
             }
             if let rule = rules.allow.first(address: peer.address, selectors: selectors, transport) {
-                return .success(.rule(rule))
+                return .rule(rule)
             }
         } else if subject.network.defaultVerdict == .allow {
-            return .success(.networkDefault(network: subject.network.name))
+            return .networkDefault(network: subject.network.name)
         }
-        return .failure(.defaultDeny(direction, endpoint: subject.endpoint.name))
+        throw .defaultDeny(direction, endpoint: subject.endpoint.name)
     }
 
     private func profile(of member: NetworkMember) -> Profile {
-        if let known = members[member.endpoint.id], known.member.selectsLike(member) { return known.profile }
+        if let known = members[member.endpoint.id], known.isStill(member) { return known.profile }
         let matched = index.matches(member)
         return profiles[matched] ?? makeProfile(matched)
     }
@@ -112,11 +109,26 @@ public struct PolicySet: Sendable {
     }
 }
 
-extension NetworkMember {
-    /// Whether selectors cannot tell the two apart.
-    fileprivate func selectsLike(_ other: NetworkMember) -> Bool {
-        endpoint.labels == other.endpoint.labels && endpoint.name == other.endpoint.name
-            && endpoint.containerID == other.endpoint.containerID && network.name == other.network.name
+/// What selectors could see of an endpoint when it was inserted.
+private final class KnownMember: Sendable {
+    let profile: Profile
+    private let name: String
+    private let containerID: String
+    private let labels: Labels
+    private let network: String
+
+    init(_ member: NetworkMember, _ profile: Profile) {
+        self.profile = profile
+        name = member.endpoint.name
+        containerID = member.endpoint.containerID
+        labels = member.endpoint.labels
+        network = member.network.name
+    }
+
+    /// Whether selectors cannot tell it from what it was.
+    func isStill(_ member: NetworkMember) -> Bool {
+        member.endpoint.labels == labels && member.endpoint.name == name
+            && member.endpoint.containerID == containerID && member.network.name == network
     }
 }
 

@@ -1,9 +1,11 @@
 public import Wire
 
-/// Policy values are coded in the words of the policy file, so that stored and printed documents are readable.
+/// Policy values are coded in the words of the policy file, so that stored and printed documents are
+/// readable.
 
 extension PortRange: CustomStringConvertible {
-    /// Reads `80/tcp`, `8000-8100/udp`, `80` (TCP), or a protocol alone for all its ports: `tcp`, `udp`, `icmp`.
+    /// Reads `80/tcp`, `8000-8100/udp`, `80` (TCP), or a protocol alone for all its ports: `tcp`, `udp`,
+    /// `icmp`.
     public init(_ text: some StringProtocol) throws(ParseError) {
         func refuse(_ reason: String) -> ParseError { ParseError("port", text, reason) }
         if let transport = TransportProtocol(rawValue: String(text)) {

@@ -17,7 +17,8 @@ extension FirewallPolicy {
         if let first = problems().first { throw first }
     }
 
-    /// Everything that is wrong with the policy, each naming the field as a path such as `ingress[0].ports[1]`.
+    /// Everything that is wrong with the policy, each naming the field as a path such as
+    /// `ingress[0].ports[1]`.
     public func problems() -> [ModelError] {
         var check = PolicyCheck()
         check.policy(self)

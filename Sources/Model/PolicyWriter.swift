@@ -115,7 +115,8 @@ private enum DocumentValue {
         }
     }
 
-    /// A letter first, no blank, colon or bracket, and none of the words that stand for something else (YAML 1.1).
+    /// A letter first, no blank, colon or bracket, and none of the words that stand for something else (YAML
+    /// 1.1).
     private static func isWord(_ text: String) -> Bool {
         let reserved: Set = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"]
         guard let first = text.unicodeScalars.first, !reserved.contains(text.lowercased()) else {

@@ -29,7 +29,8 @@ public struct DenialCount: Hashable, Sendable {
     }
 }
 
-/// An endpoint's counters since it was attached, as its container sees them: `received` is what came in to it.
+/// An endpoint's counters since it was attached, as its container sees them: `received` is what came in to
+/// it.
 public struct EndpointStatistics: Hashable, Sendable {
     public var member: NetworkMember
     public var receivedBytes: UInt64
@@ -44,8 +45,10 @@ public struct EndpointStatistics: Hashable, Sendable {
     public var denials: [DenialCount]
 
     public init(
-        _ member: NetworkMember, receivedBytes: UInt64 = 0, receivedPackets: UInt64 = 0, sentBytes: UInt64 = 0,
-        sentPackets: UInt64 = 0, receivedDropped: UInt64 = 0, sentDropped: UInt64 = 0, denials: [DenialCount] = []
+        _ member: NetworkMember, receivedBytes: UInt64 = 0, receivedPackets: UInt64 = 0,
+        sentBytes: UInt64 = 0,
+        sentPackets: UInt64 = 0, receivedDropped: UInt64 = 0, sentDropped: UInt64 = 0,
+        denials: [DenialCount] = []
     ) {
         self.member = member
         self.receivedBytes = receivedBytes
@@ -110,7 +113,8 @@ public struct FabricStatus: Hashable, Sendable {
 
     public init(
         version: String, mode: Mode, roles: [Role], networkCount: Int, endpointCount: Int, policyCount: Int,
-        missingFeatures: [MissingFeature], socketPath: String, runtimeDirectory: String, stateDirectory: String
+        missingFeatures: [MissingFeature], socketPath: String, runtimeDirectory: String,
+        stateDirectory: String
     ) {
         self.version = version
         self.mode = mode

@@ -8,7 +8,8 @@ extension ModelError {
 /// What requests must fulfil by themselves, before anything else is looked at.
 
 extension NetworkRequest {
-    /// Bytes of an IP packet: RFC 791 section 3.2 asks every link for 68; the kernel takes no more than 65535.
+    /// Bytes of an IP packet: RFC 791 section 3.2 asks every link for 68; the kernel takes no more than
+    /// 65535.
     public static let mtuRange = 68...65_535
     /// RFC 8200 section 5; every network has IPv6.
     public static let smallestIPv6MTU = 1280
@@ -46,9 +47,10 @@ extension NetworkRequest {
     private static func check(_ subnet: CIDR) throws(ModelError) {
         let sizes = subnet.family == .v4 ? 8...30 : 48...126
         guard sizes.contains(subnet.prefixLength) else {
+            let (least, most) = (sizes.lowerBound, sizes.upperBound)
             throw .invalid(
                 "subnet", subnet.description,
-                "an \(subnet.family) subnet's prefix length must be \(sizes.lowerBound) to \(sizes.upperBound)"
+                "the prefix of an \(subnet.family) subnet must be \(least) to \(most) bits"
             )
         }
         for (text, reason) in reserved {
@@ -93,19 +95,27 @@ extension EndpointRequest {
         guard name != "lo" else { throw refuse("is the loopback interface") }
     }
 
-    /// The endpoint's name where none was asked for: the container id as a DNS label, long hexadecimal ids cut to 12 digits.
+    /// The endpoint's name where none was asked for: the container id as a DNS label, long hexadecimal ids
+    /// cut to 12 digits.
     public var derivedName: String {
-        let isHash = containerID.utf8.count >= 32 && containerID.allSatisfy(\.isHexDigit)
-        let letters = containerID.lowercased().map { character in
-            character.isASCII && (character.isLetter || character.isNumber) ? character : "-"
+        let dash = UInt8(ascii: "-")
+        let bytes = Array(containerID.utf8)
+        let isHash =
+            bytes.count >= 32 && bytes.allSatisfy { (48...57).contains($0) || (97...102).contains($0 | 0x20) }
+        let letters = bytes.map { byte -> UInt8 in
+            switch byte {
+            case UInt8(ascii: "A")...UInt8(ascii: "Z"): byte | 0x20
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "0")...UInt8(ascii: "9"): byte
+            default: dash
+            }
         }
-        let trimmed = letters.prefix(isHash ? 12 : 63).drop { $0 == "-" }
-        let kept = trimmed.reversed().drop { $0 == "-" }.reversed()
-        return kept.isEmpty ? "endpoint" : String(kept)
+        var label = letters.prefix(isHash ? 12 : 63).drop { $0 == dash }
+        while label.last == dash { label.removeLast() }
+        return label.isEmpty ? "endpoint" : String(decoding: label, as: UTF8.self)
     }
 
-    /// - Throws: `ModelError.exists` if an endpoint of the same container in the same network is not what is asked for;
-    ///   what the request leaves open is accepted as it is.
+    /// - Throws: `ModelError.exists` if an endpoint of the same container in the same network is not what is
+    ///   asked for; what the request leaves open is accepted as it is.
     public func check(matches existing: Endpoint) throws(ModelError) {
         func differ(
             _ field: String, _ has: some CustomStringConvertible, _ asked: some CustomStringConvertible

@@ -4,7 +4,8 @@ public import Wire
 public struct NetworkRequest: Hashable, Sendable {
     /// A DNS label, unique in the fabric.
     public var name: String
-    /// The first of each family gives endpoints their addresses. Where a family is missing the fabric chooses one.
+    /// The first of each family gives endpoints their addresses. Where a family is missing the fabric chooses
+    /// one.
     public var subnets: [CIDR]
     public var isolation: IsolationLevel
     public var defaultVerdict: DefaultVerdict
@@ -13,7 +14,8 @@ public struct NetworkRequest: Hashable, Sendable {
     public var labels: Labels
 
     public init(
-        name: String, subnets: [CIDR] = [], isolation: IsolationLevel = .peerOnly, defaultVerdict: DefaultVerdict = .deny,
+        name: String, subnets: [CIDR] = [], isolation: IsolationLevel = .peerOnly,
+        defaultVerdict: DefaultVerdict = .deny,
         mtu: Int? = nil, labels: Labels = [:]
     ) {
         self.name = name
@@ -50,7 +52,8 @@ public struct EndpointRequest: Hashable, Sendable {
     public var interfaceName: String?
 
     public init(
-        network: String, containerID: String, namespace: NamespaceSource, name: String? = nil, labels: Labels = [:],
+        network: String, containerID: String, namespace: NamespaceSource, name: String? = nil,
+        labels: Labels = [:],
         addresses: [IPAddress] = [], mac: MACAddress? = nil, interfaceName: String? = nil
     ) {
         self.network = network

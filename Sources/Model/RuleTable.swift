@@ -1,13 +1,21 @@
 internal import Wire
 
-/// One rule as it applies to endpoints that its policy selects.
-struct PlacedRule: Sendable {
-    /// Its place among all rules of all policies: policies by name, then lists, then numbers. The lowest decides.
+/// One rule as it applies to endpoints that its policy selects. A class, since tables share it.
+final class PlacedRule: Sendable {
+    /// Its place among all rules of all policies: policies by name, then lists, then numbers. The lowest
+    /// decides.
     let order: Int
     let reference: RuleReference
     /// nil for every port of every protocol.
     let ports: [PortRange]?
     let peers: [PlacedPeer]?
+
+    init(order: Int, reference: RuleReference, ports: [PortRange]?, peers: [PlacedPeer]?) {
+        self.order = order
+        self.reference = reference
+        self.ports = ports
+        self.peers = peers
+    }
 
     func speaks(of transport: FlowTransport) -> Bool { ports?.contains { $0.contains(transport) } ?? true }
 }
@@ -18,7 +26,8 @@ enum PlacedPeer: Sendable {
     case block(CIDR, except: [CIDR])
 }
 
-/// The rules of one kind (allow or deny) in one direction for one set of policies, found by the peer instead of by trying each.
+/// The rules of one kind (allow or deny) in one direction for one set of policies, found by the peer instead
+/// of by trying each.
 struct RuleTable: Sendable {
     private struct Block: Sendable {
         let except: [CIDR]
@@ -56,7 +65,7 @@ struct RuleTable: Sendable {
         if !bySelector.isEmpty {
             for number in selectors { consider(bySelector[number]?.first { $0.speaks(of: transport) }) }
         }
-        for length in lengths[address.family] ?? [] {
+        for length in byBlock.isEmpty ? [] : lengths[address.family] ?? [] {
             let blocks = byBlock[CIDR(containing: address, prefixLength: length)]
             let match = blocks?.first { block in
                 block.rule.speaks(of: transport) && !block.except.contains { $0.contains(address) }

@@ -1,7 +1,7 @@
 /// Selectors under small numbers, and which of them match an endpoint, without asking each one.
 ///
-/// Every selector is filed under one of its conditions, the one that fewest endpoints fulfil; an endpoint looks only
-/// under the names, labels and network that it has.
+/// Every selector is filed under one of its conditions, the one that fewest endpoints fulfil; an endpoint
+/// looks only under the names, labels and network that it has.
 struct SelectorIndex: Sendable {
     private enum Condition: Hashable {
         case name(String)

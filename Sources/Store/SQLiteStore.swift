@@ -4,14 +4,15 @@ package import Model
 
 /// State in one SQLite file.
 ///
-/// The write-ahead log takes each transaction with a write and no flush, so a commit costs microseconds; the file is
-/// flushed when the log is folded into it. The connection holds the file's lock for as long as it is open: a second manager
-/// is refused, and the index of the log needs no shared memory.
+/// The write-ahead log takes each transaction with a write and no flush, so a commit costs microseconds; the
+/// file is flushed when the log is folded into it. The connection holds the file's lock for as long as it is
+/// open: a second manager is refused, and the index of the log needs no shared memory.
 package final class SQLiteStore: StateStore {
     package let path: String
     private let database: DatabaseQueue
 
-    /// Opens the file, makes it and its directory where they are missing (modes 0600 and 0700), and migrates it.
+    /// Opens the file, makes it and its directory where they are missing (modes 0600 and 0700), and migrates
+    /// it.
     package convenience init(path: String) throws(StoreError) {
         try self.init(path: path, pragmas: [])
     }
@@ -47,24 +48,23 @@ package final class SQLiteStore: StateStore {
         try attempt { db in
             var state = StoredState()
             let decoder = JSONDecoder()
-            func value<T: Decodable>(_ type: T.Type, _ row: Row, _ what: String) throws -> T {
-                let text: String = row["value"]
-                do { return try decoder.decode(type, from: Data(text.utf8)) } catch {
-                    let key: String = row["key"]
-                    throw StoreError(
-                        .corrupt, path: self.path, "\(what) \(key.prefix(64)) cannot be read: \(error)")
+            func value<T: Decodable>(_ type: T.Type, _ row: Row) throws -> T {
+                try decoder.decode(type, from: Data((row[1] as String).utf8))
+            }
+            func rows<T>(_ sql: String, _ what: String, _ read: (Row) throws -> T) throws -> [T] {
+                try Row.fetchAll(db, sql: sql).map { row in
+                    do { return try read(row) } catch {
+                        let key = (row[0] as String).prefix(64)
+                        throw StoreError(.corrupt, path: path, "\(what) \(key) cannot be read: \(error)")
+                    }
                 }
             }
-            for row in try Row.fetchAll(db, sql: "SELECT name AS key, value FROM networks ORDER BY name") {
-                state.networks.append(try value(Network.self, row, "network"))
+            state.networks = try rows("SELECT name, value FROM networks ORDER BY name", "network") {
+                try value(Network.self, $0)
             }
-            for row in try Row.fetchAll(db, sql: "SELECT id AS key, state, value FROM endpoints ORDER BY id")
-            {
-                let progress = EndpointState(rawValue: row["state"]) ?? .intent
-                state.endpoints.append((try value(Endpoint.self, row, "endpoint"), progress))
-            }
-            for row in try Row.fetchAll(db, sql: "SELECT name AS key, value FROM policies ORDER BY name") {
-                state.policies.append(try value(FirewallPolicy.self, row, "policy"))
+            state.endpoints = try rows(EndpointRow.select, "endpoint", EndpointRow.read)
+            state.policies = try rows("SELECT name, value FROM policies ORDER BY name", "policy") {
+                try value(FirewallPolicy.self, $0)
             }
             for row in try Row.fetchAll(db, sql: "SELECT key, value FROM meta") {
                 state.meta[row["key"]] = row["value"]
@@ -88,14 +88,7 @@ package final class SQLiteStore: StateStore {
     }
 
     package func save(_ endpoint: Endpoint, _ state: EndpointState) throws(StoreError) {
-        try attempt { db in
-            let sql = """
-                INSERT INTO endpoints (id, network_id, state, value) VALUES (?, ?, ?, ?)
-                ON CONFLICT (id) DO UPDATE SET
-                    network_id = excluded.network_id, state = excluded.state, value = excluded.value
-                """
-            try run(db, sql, [endpoint.id, endpoint.networkID, state.rawValue, try json(endpoint)])
-        }
+        try attempt { try run($0, EndpointRow.upsert, EndpointRow.arguments(endpoint, state)) }
     }
 
     package func markAttached(endpointID: String) throws(StoreError) {

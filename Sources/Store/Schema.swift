@@ -1,8 +1,9 @@
 internal import GRDB
 
-/// The tables, and how each version comes from the one before. A migration that has been released is never changed.
+/// The tables, and how each version comes from the one before. A migration that has been released is never
+/// changed.
 ///
-/// A row is a key and the value as JSON; beside them stands only what the database itself must look at.
+/// Networks and policies are a key and the value as JSON.
 enum Schema {
     static var migrator: DatabaseMigrator {
         var migrator = DatabaseMigrator()
@@ -14,7 +15,11 @@ enum Schema {
                     ) STRICT, WITHOUT ROWID;
                     CREATE TABLE endpoints (
                         id TEXT NOT NULL PRIMARY KEY, network_id TEXT NOT NULL REFERENCES networks (id),
-                        state TEXT NOT NULL CHECK (state IN ('intent', 'attached')), value TEXT NOT NULL
+                        state TEXT NOT NULL CHECK (state IN ('intent', 'attached')),
+                        container_id TEXT NOT NULL, name TEXT NOT NULL, labels TEXT NOT NULL,
+                        addresses TEXT NOT NULL, mac TEXT NOT NULL,
+                        interface TEXT NOT NULL, ns_path TEXT NOT NULL, ns_device INTEGER NOT NULL,
+                        ns_inode INTEGER NOT NULL
                     ) STRICT, WITHOUT ROWID;
                     CREATE TABLE policies (
                         name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL

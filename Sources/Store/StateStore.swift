@@ -24,9 +24,10 @@ package struct StoredState: Sendable {
 
 /// Keeps what the fabric should be, so that the next manager makes it so.
 ///
-/// Each call is one transaction: it happens whole or not at all, and when it has returned, a process that is killed has
-/// lost nothing. (A machine that loses power may lose the last moments, never consistency; the kernel's side is gone then too.)
-/// Calls block for tens of microseconds and are meant to come from one actor.
+/// Each call is one transaction: it happens whole or not at all, and when it has returned, a process that is
+/// killed has lost nothing. (A machine that loses power may lose the last moments, never consistency; the
+/// kernel's side is gone then too.) Calls block for tens of microseconds and are meant to come from one
+/// actor.
 package protocol StateStore: Sendable {
     func loadAll() throws(StoreError) -> StoredState
 

@@ -7,7 +7,8 @@ package enum AddressPlan {
     ///
     /// - Parameters:
     ///   - existing: the fabric's networks.
-    ///   - avoid: other blocks that chosen subnets keep away from, such as the host's own; a subnet that was asked for may overlap them.
+    ///   - avoid: other blocks that chosen subnets keep away from, such as the host's own; a subnet that was
+    ///     asked for may overlap them.
     package static func network(
         for request: NetworkRequest, existing: [Network], avoid: [CIDR] = []
     ) throws(ModelError) -> Network {
@@ -41,7 +42,8 @@ package enum AddressPlan {
             labels: request.labels)
     }
 
-    /// A block for a network that asked for none: 10.x.y.0/24, or a /64 of the network's own unique local prefix.
+    /// A block for a network that asked for none: 10.x.y.0/24, or a /64 of the network's own unique local
+    /// prefix.
     ///
     /// Both are a function of the id, moved on past blocks that are taken. nil if all are.
     package static func defaultSubnet(_ family: IPFamily, networkID: String, taken: [CIDR]) -> CIDR? {
@@ -49,7 +51,7 @@ package enum AddressPlan {
         let (prefix, span, step): (UInt128, UInt128, UInt128) =
             family == .v4 ? (10 << 24, 1 << 24, 1 << 8) : (0xfd << 120, 1 << 120, 1 << 80)
         let length = family == .v4 ? 24 : 64
-        let start = Identifier.number(networkID, "subnet") % (span / step) * step
+        let start = Identifier.number(networkID, .low) % (span / step) * step
         let taken = taken.filter { $0.family == family }
 
         var offset = start
@@ -58,7 +60,8 @@ package enum AddressPlan {
             let candidate = CIDR(
                 containing: IPAddress(family, bits: prefix + offset), prefixLength: length)
             guard let obstacle = taken.first(where: { $0.overlaps(candidate) }) else { return candidate }
-            // On to the first candidate past the obstacle, so that a large one costs no more than a small one.
+            // On to the first candidate past the obstacle, so that a large one costs no more than a small
+            // one.
             let end = max(obstacle.last, candidate.last).bits - prefix
             offset = (end / step + 1) * step
             if offset >= span {

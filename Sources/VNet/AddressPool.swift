@@ -4,29 +4,29 @@ package import Wire
 /// The addresses of one subnet: which are free, and which one an endpoint gets.
 package struct AddressPool: Sendable {
     package let subnet: CIDR
-    /// Offsets in the subnet that endpoints may have.
-    private let usable: ClosedRange<UInt128>
     private var used = OffsetSet()
 
-    package init(_ subnet: CIDR) {
-        self.subnet = subnet
-        // Offset 0 is the network itself (in IPv6 the routers' anycast address, RFC 4291 section 2.6.1), 1 the gateway,
-        // and the last of an IPv4 subnet its broadcast address.
-        usable = 2...max(2, subnet.family == .v4 ? subnet.span - 1 : subnet.span)
+    package init(_ subnet: CIDR) { self.subnet = subnet }
+
+    /// Offsets in the subnet that endpoints may have: 0 is the network itself (in IPv6 the routers' anycast
+    /// address, RFC 4291 section 2.6.1), 1 the gateway, and the last of an IPv4 subnet its broadcast address.
+    private var usable: ClosedRange<UInt128> {
+        2...max(2, subnet.family == .v4 ? subnet.span - 1 : subnet.span)
     }
 
     /// Addresses that endpoints may have.
     package var capacity: UInt128 { usable.upperBound - usable.lowerBound + 1 }
-    package var usedCount: UInt128 { used.count }
+    package var usedCount: Int { used.count }
 
-    /// The address for an endpoint: its place by hash, or the first free one after it, around the end to the beginning.
+    /// The address for an endpoint: its place by hash, or the first free one after it, around the end to the
+    /// beginning.
     ///
     /// - Throws: `ModelError.exhausted` if no address is left.
     package mutating func allocate(endpointID: String) throws(ModelError) -> IPAddress {
-        guard used.count < capacity else {
+        guard UInt128(used.count) < capacity else {
             throw .exhausted("subnet", subnet.description, "is full: all \(capacity) addresses are taken")
         }
-        let start = usable.lowerBound + Identifier.number(endpointID, "address") % capacity
+        let start = usable.lowerBound + Identifier.number(endpointID, .low) % capacity
         var offset = used.firstGap(from: start)
         if offset > usable.upperBound { offset = used.firstGap(from: usable.lowerBound) }
         used.insert(offset)

@@ -17,7 +17,8 @@ package struct EndpointAllocator: Sendable {
         for endpoint in endpoints { insert(endpoint) }
     }
 
-    /// Chooses and takes what a new endpoint needs. The same container gets the same again unless it is taken.
+    /// Chooses and takes what a new endpoint needs. The same container gets the same again unless it is
+    /// taken.
     ///
     /// - Throws: `ModelError`, with nothing taken.
     package mutating func assign(
@@ -31,18 +32,7 @@ package struct EndpointAllocator: Sendable {
         let name = try name(for: request, id)
         let mac = try mac(for: request, id)
 
-        var taken = pools
-        var addresses: [IPAddress] = []
-        for index in taken.indices {
-            let asked = request.addresses.first { $0.family == taken[index].subnet.family }
-            if let asked {
-                try taken[index].take(asked)
-                addresses.append(asked)
-            } else {
-                addresses.append(try taken[index].allocate(endpointID: id))
-            }
-        }
-        pools = taken
+        let addresses = try takeAddresses(request, id)
         macs.insert(mac)
         names.insert(name)
         return Endpoint(
@@ -53,10 +43,34 @@ package struct EndpointAllocator: Sendable {
         )
     }
 
+    /// An address from each pool; none is taken where one cannot be had. (A copy to go back to would cost as
+    /// much as the pool has addresses.)
+    private mutating func takeAddresses(_ request: EndpointRequest, _ id: String) throws(ModelError)
+        -> [IPAddress]
+    {
+        var taken: [IPAddress] = []
+        do throws(ModelError) {
+            for index in pools.indices {
+                let family = pools[index].subnet.family
+                if let asked = request.addresses.first(where: { $0.family == family }) {
+                    try pools[index].take(asked)
+                    taken.append(asked)
+                } else {
+                    taken.append(try pools[index].allocate(endpointID: id))
+                }
+            }
+        } catch {
+            for (index, address) in taken.enumerated() { pools[index].release(address) }
+            throw error
+        }
+        return taken
+    }
+
     /// Takes what an endpoint has that exists already.
     package mutating func insert(_ endpoint: Endpoint) {
         for address in endpoint.addresses {
-            // An address that is taken or no longer in the subnet is not ours to judge here: the endpoint has it.
+            // An address that is taken or no longer in the subnet is not ours to judge here: the endpoint has
+            // it.
             for index in pools.indices where pools[index].subnet.contains(address) {
                 try? pools[index].take(address)
             }

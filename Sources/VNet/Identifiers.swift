@@ -14,19 +14,24 @@ package enum Identifier {
     ///
     /// - Parameter attempt: another address for each, should one be taken.
     package static func mac(endpointID: String, attempt: Int = 0) -> MACAddress {
-        MACAddress(bits: UInt64(truncatingIfNeeded: number(endpointID, "mac", attempt) >> 64))
-            .locallyAdministered
+        let bits = number(attempt == 0 ? endpointID : hash("mac", endpointID, String(attempt)), .high) >> 16
+        return MACAddress(bits: UInt64(truncatingIfNeeded: bits)).locallyAdministered
     }
 
-    /// 128 bits that are spread evenly, from an id and what they are for.
-    static func number(_ id: String, _ purpose: String, _ attempt: Int = 0) -> UInt128 {
-        SHA256.digest(message(purpose, id, String(attempt))).prefix(16).reduce(0) { $0 << 8 | UInt128($1) }
+    /// A half of an id. What is made of one id takes different halves or different bits, so that nothing
+    /// follows from the rest.
+    enum Half { case high, low }
+
+    /// 128 bits that are spread evenly.
+    static func number(_ id: String, _ half: Half) -> UInt128 {
+        let digits = id.utf8.count == 64 ? (half == .high ? id.prefix(32) : id.suffix(32)) : ""
+        // An id that is not one of ours is hashed into one.
+        return UInt128(digits, radix: 16) ?? number(hash("id", id), half)
     }
 
-    private static func hash(_ parts: String...) -> String { SHA256.hex(message(parts)) }
-
-    private static func message(_ parts: String...) -> [UInt8] { message(parts) }
-
-    /// A zero byte between the parts, which none of them can contain, keeps ("a", "bc") and ("ab", "c") apart.
-    private static func message(_ parts: [String]) -> [UInt8] { Array(parts.joined(separator: "\0").utf8) }
+    /// A zero byte between the parts, which none of them can contain, keeps ("a", "bc") and ("ab", "c")
+    /// apart.
+    private static func hash(_ parts: String...) -> String {
+        SHA256.hex(Array(parts.joined(separator: "\0").utf8))
+    }
 }

@@ -17,7 +17,8 @@ public struct CIDR: Hashable, Comparable, Sendable, CustomStringConvertible {
     /// The block of one address.
     public init(_ address: IPAddress) { self.init(containing: address, prefixLength: address.family.width) }
 
-    /// Reads `10.0.0.0/8` or `fd00::/8`. Host bits that are set are an error: the writer meant something else.
+    /// Reads `10.0.0.0/8` or `fd00::/8`. Host bits that are set are an error: the writer meant something
+    /// else.
     public init(_ text: some StringProtocol) throws(ParseError) {
         guard let slash = text.firstIndex(of: "/") else {
             throw ParseError("CIDR", text, "expected an address and a prefix length such as 10.0.0.0/24")
@@ -27,7 +28,8 @@ public struct CIDR: Hashable, Comparable, Sendable, CustomStringConvertible {
             throw ParseError("CIDR", text, error.reason)
         }
         guard let length = decimal(text[text.index(after: slash)...], atMost: address.family.width) else {
-            throw ParseError("CIDR", text, "the prefix length must be a number from 0 to \(address.family.width)")
+            throw ParseError(
+                "CIDR", text, "the prefix length must be a number from 0 to \(address.family.width)")
         }
         self.init(containing: address, prefixLength: length)
         guard first == address else {

@@ -19,7 +19,8 @@ public struct MACAddress: Hashable, Comparable, Sendable, CustomStringConvertibl
         }
         var bits: UInt64 = 0
         for part in parts {
-            guard (1...2).contains(part.utf8.count), part.utf8.allSatisfy(isHexDigit), let byte = UInt8(part, radix: 16)
+            guard (1...2).contains(part.utf8.count), part.utf8.allSatisfy(isHexDigit),
+                let byte = UInt8(part, radix: 16)
             else { throw ParseError("MAC address", text, "\"\(part.prefix(10))\" is not a hexadecimal byte") }
             bits = bits << 8 | UInt64(byte)
         }

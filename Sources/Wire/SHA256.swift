@@ -1,6 +1,7 @@
 /// The secure hash of FIPS 180-4 with 256 bits of output.
 ///
-/// Names and ids are hashed with it, a few hundred bytes a time, so it favours clarity; nothing secret goes through it.
+/// Names and ids are hashed with it, a few hundred bytes a time, so it favours clarity; nothing secret goes
+/// through it.
 public enum SHA256 {
     /// The 32 bytes of the digest.
     public static func digest(_ message: some Collection<UInt8>) -> [UInt8] {
@@ -12,27 +13,36 @@ public enum SHA256 {
         padded.integerBE(UInt64(message.count) * 8)
 
         var state = initial
-        var schedule = [UInt32](repeating: 0, count: 64)
         for start in stride(from: 0, to: padded.count, by: 64) {
-            compress(padded.bytes[start..<start + 64], &schedule, &state)
+            compress(padded.bytes, at: start, &state)
         }
-        return state.flatMap { word in [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: word >> $0) } }
+        var digest = ByteWriter(capacity: 32)
+        for word in state { digest.integerBE(word) }
+        return digest.bytes
     }
 
     /// The digest as 64 hexadecimal digits.
     public static func hex(_ message: some Collection<UInt8>) -> String {
-        let digits = Array("0123456789abcdef".utf8)
-        let text = digest(message).flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }
+        func digit(_ value: UInt8) -> UInt8 {
+            value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") - 10 + value
+        }
+        var text: [UInt8] = []
+        text.reserveCapacity(64)
+        for byte in digest(message) {
+            text.append(digit(byte >> 4))
+            text.append(digit(byte & 15))
+        }
         return String(decoding: text, as: UTF8.self)
     }
 
     /// FIPS 180-4 section 6.2.2.
-    private static func compress(_ block: ArraySlice<UInt8>, _ w: inout [UInt32], _ state: inout [UInt32]) {
+    private static func compress(_ bytes: [UInt8], at start: Int, _ state: inout [UInt32]) {
+        var w = InlineArray<64, UInt32>(repeating: 0)
         for t in 0..<16 {
-            let at = block.startIndex + 4 * t
+            let at = start + 4 * t
             w[t] =
-                UInt32(block[at]) << 24 | UInt32(block[at + 1]) << 16 | UInt32(block[at + 2]) << 8
-                | UInt32(block[at + 3])
+                UInt32(bytes[at]) << 24 | UInt32(bytes[at + 1]) << 16 | UInt32(bytes[at + 2]) << 8
+                | UInt32(bytes[at + 3])
         }
         for t in 16..<64 {
             let small0 = rotated(w[t - 15], 7) ^ rotated(w[t - 15], 18) ^ w[t - 15] >> 3
@@ -48,7 +58,8 @@ public enum SHA256 {
             let t2 = big0 &+ (a & b ^ a & c ^ b & c)
             (h, g, f, e, d, c, b, a) = (g, f, e, d &+ t1, c, b, a, t1 &+ t2)
         }
-        for (index, word) in [a, b, c, d, e, f, g, h].enumerated() { state[index] &+= word }
+        let words: InlineArray<8, UInt32> = [a, b, c, d, e, f, g, h]
+        for index in words.indices { state[index] &+= words[index] }
     }
 
     private static func rotated(_ word: UInt32, _ count: UInt32) -> UInt32 {
@@ -62,7 +73,7 @@ public enum SHA256 {
     ]
 
     /// The first 32 bits of the fractional parts of the cube roots of the first 64 primes (section 4.2.2).
-    private static let k: [UInt32] = [
+    private static let k: InlineArray<64, UInt32> = [
         0x428a_2f98, 0x7137_4491, 0xb5c0_fbcf, 0xe9b5_dba5, 0x3956_c25b, 0x59f1_11f1, 0x923f_82a4,
         0xab1c_5ed5,
         0xd807_aa98, 0x1283_5b01, 0x2431_85be, 0x550c_7dc3, 0x72be_5d74, 0x80de_b1fe, 0x9bdc_06a7,

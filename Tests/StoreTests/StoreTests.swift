@@ -168,7 +168,7 @@ private func mode(_ path: String) throws -> Int? {
         do {
             let store = try SQLiteStore(path: scratch.path, pragmas: ["max_page_count = 14"])
             let error = #expect(throws: StoreError.self) {
-                for number in 0..<100 { try store.save(endpoint("e\(number)", in: shop), .intent) }
+                for number in 0..<1_000 { try store.save(endpoint("e\(number)", in: shop), .intent) }
             }
             #expect(error?.code == .full)
             #expect(error?.description.contains("the disk is full") == true)
@@ -199,7 +199,8 @@ private func mode(_ path: String) throws -> Int? {
         save.sort()
         mark.sort()
         print("store: save p50 \(save[500]) p99 \(save[990]), mark p50 \(mark[500]) p99 \(mark[990])")
-        // Far above what it takes, even unoptimized on a busy machine; a flush for each commit would be above it.
+        // Far above what it takes, even unoptimized on a busy machine; a flush for each commit would be above
+        // it.
         #expect(save[500] < .milliseconds(2))
     }
 }

@@ -22,10 +22,10 @@ import Wire
         #expect(shop.bridgeName.utf8.count == 14)
     }
 
-    @Test func `keeps 2,000 networks apart`() throws {
+    @Test func `keeps 500 networks apart`() throws {
         var networks: [Network] = []
-        for number in 0..<2_000 { networks.append(try make("net-\(number)", existing: networks)) }
-        #expect(Set(networks.flatMap(\.subnets)).count == 4_000)
+        for number in 0..<500 { networks.append(try make("net-\(number)", existing: networks)) }
+        #expect(Set(networks.flatMap(\.subnets)).count == 1_000)
     }
 
     @Test func `moves a chosen subnet past those that are taken, until none is left`() throws {
@@ -61,10 +61,10 @@ import Wire
     }
 
     @Test(arguments: [
-        (["10.0.0.0/7"], "subnet \"10.0.0.0/7\": an IPv4 subnet's prefix length must be 8 to 30"),
-        (["10.0.0.0/31"], "subnet \"10.0.0.0/31\": an IPv4 subnet's prefix length must be 8 to 30"),
-        (["fd00::/47"], "subnet \"fd00::/47\": an IPv6 subnet's prefix length must be 48 to 126"),
-        (["fd00::/127"], "subnet \"fd00::/127\": an IPv6 subnet's prefix length must be 48 to 126"),
+        (["10.0.0.0/7"], "subnet \"10.0.0.0/7\": the prefix of an IPv4 subnet must be 8 to 30 bits"),
+        (["10.0.0.0/31"], "subnet \"10.0.0.0/31\": the prefix of an IPv4 subnet must be 8 to 30 bits"),
+        (["fd00::/47"], "subnet \"fd00::/47\": the prefix of an IPv6 subnet must be 48 to 126 bits"),
+        (["fd00::/127"], "subnet \"fd00::/127\": the prefix of an IPv6 subnet must be 48 to 126 bits"),
         (["10.1.0.0/16", "10.1.2.0/24"], "subnet \"10.1.2.0/24\": overlaps 10.1.0.0/16 of the same network"),
         (
             ["10.1.0.0/16", "10.2.0.0/16"],
