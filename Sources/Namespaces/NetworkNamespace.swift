@@ -37,7 +37,9 @@ public struct NetworkNamespace: ~Copyable, Sendable {
         do throws(NamespaceError) {
             return try open(path: "/proc/\(pid)/ns/net")
         } catch {
-            guard error.cause?.errno == .noEntry || error.cause?.errno == .noProcess else { throw error }
+            // The optimizer of Swift 6.3 crashes on "a || b" ahead of throwing the value that both read.
+            let errno = error.cause?.errno
+            guard errno == .noEntry || errno == .noProcess else { throw error }
             throw NamespaceError(.gone, "there is no process \(pid)", cause: error.cause)
         }
     }
