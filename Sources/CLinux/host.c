@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -49,6 +50,9 @@ int cl_read_signal(int fd) {
 }
 
 int cl_pidfd_signal(int pidfd, int signal) { return (int)syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0); }
+
+void cl_ignore_broken_pipes(void) { signal(SIGPIPE, SIG_IGN); }
+void cl_set_name(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }
 
 int cl_lock(int fd) {
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};

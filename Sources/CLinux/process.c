@@ -2,6 +2,7 @@
 #include "clinux.h"
 
 #include <grp.h>
+#include <limits.h>
 #include <linux/close_range.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -28,6 +29,7 @@ struct cl_plan {
     struct step steps[MAX_STEPS];
     int step_count;
     int own_environment;
+    char *program;
 };
 
 struct cl_plan *cl_plan_new(void) { return calloc(1, sizeof(struct cl_plan)); }
@@ -54,7 +56,14 @@ void cl_plan_free(struct cl_plan *plan) {
     list_free(&plan->environment);
     for (int i = 0; i < plan->step_count; i++)
         for (int t = 0; t < 4; t++) free(plan->steps[i].text[t]);
+    free(plan->program);
     free(plan);
+}
+
+int cl_plan_program(struct cl_plan *plan, const char *path) {
+    free(plan->program);
+    plan->program = strdup(path);
+    return plan->program ? 0 : -1;
 }
 
 int cl_plan_argument(struct cl_plan *plan, const char *text) { return list_add(&plan->arguments, text); }
@@ -200,6 +209,34 @@ static int place_descriptors(const struct cl_plan *plan) {
     return (int)syscall(SYS_close_range, plan->descriptor_count, ~0U, CLOSE_RANGE_CLOEXEC);
 }
 
+// As execvp, except that a directory which may not be searched does not turn "not found" into "permission denied".
+static void run(const char *program, char *const *arguments) {
+    if (strchr(program, '/')) {
+        execv(program, arguments);
+        return;
+    }
+    int code = ENOENT;
+    const char *next = getenv("PATH");
+    if (!next) next = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    size_t name = strlen(program);
+    while (next) {
+        char path[PATH_MAX];
+        const char *end = strchrnul(next, ':');
+        size_t length = (size_t)(end - next);
+        if (length + 1 + name < sizeof path) {
+            memcpy(path, next, length);
+            // An empty entry is the current directory.
+            if (length > 0) path[length++] = '/';
+            memcpy(path + length, program, name + 1);
+            execv(path, arguments);
+            int refusal = errno;
+            if (refusal != ENOENT && refusal != ENOTDIR && access(path, F_OK) == 0) code = refusal;
+        }
+        next = *end ? end + 1 : NULL;
+    }
+    errno = code;
+}
+
 __attribute__((noreturn)) static void live(struct cl_plan *plan, struct child *child) {
     child->outer_uid = geteuid();
     child->outer_gid = getegid();
@@ -225,7 +262,7 @@ __attribute__((noreturn)) static void live(struct cl_plan *plan, struct child *c
     sigprocmask(SIG_SETMASK, &none, NULL);
     char *nothing[] = {NULL};
     if (plan->own_environment) environ = plan->environment.items ? plan->environment.items : nothing;
-    execvp(plan->arguments.items[0], plan->arguments.items);
+    run(plan->program ? plan->program : plan->arguments.items[0], plan->arguments.items);
     int code = errno;
     tell(child, CL_REPORT_FAILED, -1, code);
     _exit(code == ENOENT ? 127 : 126);

@@ -12,6 +12,8 @@ struct cl_plan;
 
 struct cl_plan *cl_plan_new(void);
 void cl_plan_free(struct cl_plan *plan);
+// The file to run, if it is not the first argument.
+int cl_plan_program(struct cl_plan *plan, const char *path);
 // A plan without arguments takes its steps and exits with 0.
 int cl_plan_argument(struct cl_plan *plan, const char *text);
 // The child gets the parent's environment, or after this only what is added: "NAME=value".
@@ -61,6 +63,10 @@ int cl_wait_signal(const int *signals, int count, int timeout_ms, int *from_proc
 // A signalfd's next signal number, or -1.
 int cl_read_signal(int fd);
 int cl_pidfd_signal(int pidfd, int signal);
+// Writing to a closed socket is an error to handle, not a reason to die.
+void cl_ignore_broken_pipes(void);
+// What ps shows for the calling thread; on the main thread for the process.
+void cl_set_name(const char *name);
 
 // POSIX record lock on a whole file: the kernel names its holder, so that nobody has to trust a pid in a file.
 int cl_lock(int fd);

@@ -78,8 +78,8 @@ package struct FabricHolder: ~Copyable, Sendable {
     }
 
     /// - Returns: whether it ended in time.
-    package borrowing func waitForEnd(milliseconds: Int) throws(SystemError) -> Bool {
-        try waitForInput([handle.rawValue], milliseconds: milliseconds)[0]
+    package borrowing func waitForEnd(milliseconds: Int32) throws(SystemError) -> Bool {
+        try waitReadable([handle.rawValue], milliseconds: milliseconds)[0]
     }
 }
 

@@ -7,6 +7,11 @@ package struct ExitStatus: Hashable, Sendable {
     package let code: Int32
     /// The signal that ended it, 0 if none did.
     package let signal: Int32
+
+    package init(code: Int32, signal: Int32 = 0) {
+        self.code = code
+        self.signal = signal
+    }
 }
 
 /// A child of this process, waited for exactly once. Dropping it ends it.
@@ -96,6 +101,9 @@ package struct ChildProcess: ~Copyable, Sendable {
         reaped = true
         return ExitStatus(code: code, signal: signal)
     }
+
+    /// Lets it live on without us.
+    package mutating func abandon() { reaped = true }
 
     package borrowing func kill(_ signal: Int32) {
         if !reaped { _ = CLinux.kill(pid, signal) }

@@ -65,6 +65,8 @@ package struct NamespaceKinds: OptionSet, Hashable, Sendable, CustomStringConver
 package struct ProcessPlan: Hashable, Sendable {
     /// The program by name or path, then its arguments. Without any, the child ends after its steps.
     package var arguments: [String]
+    /// The file to run, if it is not the first argument.
+    package var program: String?
     /// "NAME=value"; nil hands down our own.
     package var environment: [String]?
     package var steps: [ChildStep] = []
@@ -89,6 +91,7 @@ package struct ProcessPlan: Hashable, Sendable {
         defer { unsafe cl_plan_free(plan) }
         do throws(SystemError) {
             for argument in arguments { try system("fork", argument) { unsafe cl_plan_argument(plan, argument) } }
+            if let program { try system("fork", program) { unsafe cl_plan_program(plan, program) } }
             if let environment {
                 unsafe cl_plan_empty_environment(plan)
                 for variable in environment {

@@ -49,7 +49,7 @@ extension ProcessPlan {
         do throws(SystemError) {
             while open.contains(where: { $0 >= 0 }), !deadline.hasPassed {
                 // poll(2) passes over negative descriptors.
-                let ready = try waitForInput(open, milliseconds: deadline.milliseconds)
+                let ready = try waitReadable(open, milliseconds: deadline.milliseconds)
                 for index in 0..<2 where ready[index] {
                     let part = try index == 0 ? outputReader.read(upTo: 64 << 10) : errorReader.read(upTo: 64 << 10)
                     if part.isEmpty || texts[index].count > 1 << 20 { open[index] = -1 }

@@ -1,0 +1,109 @@
+internal import API
+internal import CLinux
+internal import Logging
+internal import Model
+internal import Namespaces
+internal import Namespaces
+internal import NetworkManager
+internal import Synchronization
+internal import Sys
+
+/// The manager at work: the network manager behind the API on the fabric's socket.
+final class FabricService: Sendable {
+    private let context: ManagerContext
+    private let log = Logger(label: "forged")
+    private let parts = Mutex<(NetworkManager, APIServer)?>(nil)
+
+    init(_ context: ManagerContext) { self.context = context }
+
+    /// Adopts what is there, then serves until `stop`.
+    /// - Parameter onReady: called once callers are answered.
+    func run(onReady: @Sendable () -> Void) async throws {
+        let manager = try await NetworkManager(
+            .init(stateDirectory: context.paths.stateDirectory, ownsNamespace: context.mode == .rootless))
+        let (context, log) = (context, log)
+        let server = APIServer(
+            control: FabricDesk(manager: manager, context: context), socket: Descriptor(owning: context.listener)
+        ) { connection in
+            do {
+                if try context.isAllowed(connection) { return true }
+                log.warning("a connection of another user was refused")
+            } catch {
+                log.warning("a connection was refused: \(error)")
+            }
+            return false
+        }
+        parts.withLock { $0 = (manager, server) }
+        onReady()
+        try await server.serve()
+    }
+
+    /// Answers what is under way, and ends `run`.
+    /// - Parameter removeKernelState: take down bridges, links and rules; else they stay for the next manager.
+    func stop(removeKernelState: Bool) async {
+        guard let (manager, server) = parts.withLock({ $0 }) else { return }
+        server.stop()
+        guard removeKernelState else {
+            await manager.stop()
+            return
+        }
+        do { try await manager.tearDown() } catch { log.error("not everything was removed: \(error)") }
+    }
+}
+
+/// The façade as the API knows it, and what only this process can say of the fabric.
+private struct FabricDesk: FabricControl {
+    let manager: NetworkManager
+    let context: ManagerContext
+
+    func createNetwork(_ request: NetworkRequest) async throws -> Network {
+        try await manager.createNetwork(request)
+    }
+    func deleteNetwork(_ name: String, force: Bool) async throws -> Network {
+        try await manager.deleteNetwork(name, force: force)
+    }
+    func network(_ name: String) async throws -> Network { try await manager.network(name) }
+    func networks() async throws -> [Network] { await manager.networks() }
+    func setUpBridge(network: String) async throws -> Network { try await manager.setUpBridge(network: network) }
+
+    func assign(_ request: EndpointRequest) async throws -> NetworkMember {
+        try await manager.assign(request).member
+    }
+    func release(containerID: String, network: String?) async throws -> [NetworkMember] {
+        try await manager.release(containerID: containerID, network: network)
+    }
+    func endpoint(_ name: String) async throws -> NetworkMember { try await manager.endpoint(name) }
+    func endpoints(network: String?) async throws -> [NetworkMember] { try await manager.endpoints(network: network) }
+
+    func apply(_ policies: [FirewallPolicy]) async throws -> [PolicyChange] { try await manager.apply(policies) }
+    func deletePolicy(_ name: String) async throws -> FirewallPolicy { try await manager.deletePolicy(name) }
+    func policy(_ name: String) async throws -> FirewallPolicy { try await manager.policy(name) }
+    func policies() async throws -> [FirewallPolicy] { await manager.policies() }
+    func explain(_ query: FlowQuery) async throws -> Explanation { try await manager.explain(query) }
+
+    func statistics(_ names: [String]) async throws -> [EndpointStatistics] { try await manager.statistics(names) }
+
+    func status() async throws -> FabricStatus {
+        var roles = [
+            FabricStatus.Role(name: "manager", pid: getpid(), uptime: uptime(of: getpid()), restarts: context.restarts)
+        ]
+        if context.mode == .rootless {
+            roles.insert(
+                FabricStatus.Role(name: "anchor", pid: getppid(), uptime: uptime(of: getppid()), restarts: 0), at: 0)
+        }
+        return FabricStatus(
+            version: FabricVersion.text, mode: context.mode == .rootless ? .rootless : .host, roles: roles,
+            networkCount: await manager.networks().count, endpointCount: try await manager.endpoints().count,
+            policyCount: await manager.policies().count, missingFeatures: await manager.missingFeatures,
+            socketPath: context.paths.socket, runtimeDirectory: context.paths.runtimeDirectory,
+            stateDirectory: context.paths.stateDirectory)
+    }
+
+    private func uptime(of pid: Int32) -> Duration {
+        // proc(5): field 22 of stat is the start in ticks of 1/100 s since boot; the name before may hold anything.
+        let fields = ((try? readFile("/proc/\(pid)/stat")) ?? "").split(separator: ")").last?.split(separator: " ")
+        let now = ((try? readFile("/proc/uptime")) ?? "").split(separator: " ").first.flatMap { Double($0) }
+        guard let fields, fields.count > 19, let start = Double(fields[19]), let now else { return .zero }
+        return .seconds(max(0, now - start / 100))
+    }
+}
