@@ -47,15 +47,14 @@ struct PolicyChains {
             $0.rule(nil, .verdict(.goto("policy"))),
         ] }
         chain("policy") { $0.families("policy") }
-        chain("gateway") { $0.known + $0.neighbourDiscovery + $0.families("gateway") }
-        chain("outbound") { $0.known + $0.neighbourDiscovery + $0.families("outbound") }
+        chain("gateway") { $0.linkUpkeep + $0.known + $0.families("gateway") }
+        chain("outbound") { $0.linkUpkeep + $0.known + $0.families("outbound") }
         // The endpoint that a denial is counted for is the sender, or the receiver where the sender is outside.
         for (name, outcome) in [("isolated", Outcome.isolation), ("untracked", .notTracked)] {
             chain(name) { builder in
-                [builder.rule(nil, .setMark(outcome))]
-                    + IPFamily.allCases.map { family in
-                        builder.rule(nil, .isFamily(family) + .isEndpoint(.source, family) + [.verdict(.goto("denied_egress"))])
-                    } + [builder.rule(nil, .verdict(.goto("denied_ingress")))]
+                [builder.rule(nil, .setMark(outcome))] + IPFamily.allCases.flatMap { builder.blame(.source, $0) }
+                    + IPFamily.allCases.flatMap { builder.blame(.destination, $0) }
+                    + [builder.rule(nil, .verdict(.drop))]
             }
         }
 
@@ -109,13 +108,13 @@ struct PolicyChains {
                 ]),
             $0.rule(nil, .verdict(.goto(direction.rawValue + "_default"))),
         ] }
-        // Outside the fabric an address that no endpoint has is not ours to judge; on our side nothing may come from or go to it.
+        // Outside the fabric an address that no endpoint has is not ours to judge. On our side nothing may come from it (it
+        // can only be link-local: ports are pinned) or go to it; who asked for it is told so.
         chain(name + "_stranger") { [
             $0.rule(nil, .meta(ourSide, .r(0)), .lookup(set: KernelLayout.bridges.name, key: .r(0), inverted: true),
                 .verdict(.return)),
-            $0.rule(nil, .setMark(direction == .egress ? .spoofedSource : .noSuchPeer)),
-            $0.rule(nil, .verdict(.goto("denied_" + direction.rawValue))),
-        ] }
+            $0.rule(nil, .setMark(.noSuchPeer)),
+        ] + $0.blame(.source, family) + [$0.rule(nil, .verdict(.drop))] }
     }
 
     /// From the class of ports to the outcome, for both families.

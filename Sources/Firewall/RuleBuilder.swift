@@ -27,13 +27,25 @@ struct RuleBuilder {
         ]
     }
 
-    /// Neighbour solicitations and advertisements (RFC 4861) belong to the link, not to a conversation.
-    var neighbourDiscovery: [NftRule] {
+    /// Neighbour discovery (RFC 4861, types 133 to 136) and multicast listener discovery (RFC 2710 and RFC 3810, types 130 to
+    /// 132 and 143) belong to the link, not to a conversation.
+    var linkUpkeep: [NftRule] {
+        let type: [NftExpression] = [
+            .meta(.l4proto, .r(0)), .cmp(.eq, .r(0), [58]), .payload(base: .transport, offset: 0, length: 1, .r(0)),
+        ]
+        return [
+            rule("neighbour and listener discovery", type + [.range(.eq, .r(0), [130], [136]), .verdict(.accept)]),
+            rule(nil, type + [.cmp(.eq, .r(0), [143]), .verdict(.accept)]),
+        ]
+    }
+
+    /// Counts the outcome in the mark for the endpoint on this side, if there is one there, and drops.
+    func blame(_ side: Side, _ family: IPFamily) -> [NftRule] {
         [
-            rule("neighbour discovery",
-                .meta(.l4proto, .r(0)), .cmp(.eq, .r(0), [58]),
-                .payload(base: .transport, offset: 0, length: 1, .r(0)), .range(.eq, .r(0), [135], [136]),
-                .verdict(.accept))
+            rule(
+                nil,
+                .isFamily(family) + .isEndpoint(side, family)
+                    + [.verdict(.goto(side == .source ? "denied_egress" : "denied_ingress"))])
         ]
     }
 

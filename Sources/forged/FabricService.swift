@@ -42,12 +42,13 @@ final class FabricService: Sendable {
     /// - Parameter removeKernelState: take down bridges, links and rules; else they stay for the next manager.
     func stop(removeKernelState: Bool) async {
         guard let (manager, server) = parts.withLock({ $0 }) else { return }
-        server.stop()
-        guard removeKernelState else {
+        if removeKernelState {
+            do { try await manager.tearDown() } catch { log.error("not everything was removed: \(error)") }
+        } else {
             await manager.stop()
-            return
         }
-        do { try await manager.tearDown() } catch { log.error("not everything was removed: \(error)") }
+        // Last: once nothing is served any more the process may end.
+        server.stop()
     }
 }
 
