@@ -1,0 +1,121 @@
+import Model
+import Testing
+import Wire
+
+@testable import Firewall
+
+@Suite struct PolicyCompilerTests {
+    @Test(arguments: 0..<60) func `judges every flow as the pure evaluation does`(seed: UInt64) {
+        var world = RandomWorld(seed: seed)
+        let compiler = compile(world)
+        for _ in 0..<500 { expectAgreement(&world, compiler) }
+    }
+
+    @Test(arguments: 100..<130) func `stays in step while policies and endpoints come, change and go`(seed: UInt64) {
+        var world = RandomWorld(seed: seed)
+        var compiler = compile(world)
+        for step in 0..<30 {
+            switch Int.random(in: 0..<4, using: &world.generator) {
+            case 0:
+                let changed = world.policy("policy\(step % 8)")
+                world.policies = world.policies.filter { $0.name != changed.name } + [changed]
+                _ = compiler.setPolicies([changed])
+            case 1:
+                guard let gone = world.policies.randomElement(using: &world.generator) else { continue }
+                world.policies.removeAll { $0.name == gone.name }
+                _ = compiler.setPolicies([], removing: [gone.name])
+            case 2:
+                let index = Int.random(in: 0..<world.members.count, using: &world.generator)
+                world.members[index] = world.endpoint(index)
+                _ = compiler.setEndpoint(world.members[index].endpoint)
+            default:
+                let index = Int.random(in: 0..<world.members.count, using: &world.generator)
+                _ = compiler.removeEndpoint(id: world.members[index].endpoint.id)
+                _ = compiler.setEndpoint(world.members[index].endpoint)
+            }
+            for _ in 0..<50 { expectAgreement(&world, compiler) }
+        }
+        #expect(compiler.rows == compile(world).rows, "the way to a state does not show in it")
+    }
+
+    @Test func `the differences that it returns add up to the rows that it has`() {
+        var world = RandomWorld(seed: 7)
+        var compiler = PolicyCompiler()
+        var rows: [Row: UInt32] = [:]
+        func follow(_ delta: RulesetDelta) {
+            for (row, value) in delta.removed {
+                #expect(rows[row] == value)
+                rows[row] = nil
+            }
+            for (row, value) in delta.added {
+                #expect(rows[row] == nil)
+                rows[row] = value
+            }
+            #expect(rows == compiler.rows)
+        }
+        for network in world.networks { compiler.setNetwork(network) }
+        for member in world.members { follow(compiler.setEndpoint(member.endpoint)) }
+        for step in 0..<100 { follow(compiler.setPolicies([world.policy("policy\(step % 5)")])) }
+        for member in world.members { follow(compiler.removeEndpoint(id: member.endpoint.id)) }
+        #expect(rows.isEmpty)
+    }
+
+    @Test func `attaching an endpoint with known labels adds one row for each address`() {
+        var world = RandomWorld(seed: 3, policies: 0, endpoints: 0)
+        var compiler = PolicyCompiler()
+        for network in world.networks { compiler.setNetwork(network) }
+        let policy = FirewallPolicy(
+            name: "web", selector: EndpointSelector(matchLabels: ["app": "web"]),
+            ingress: [PolicyRule(peers: [.endpoints(EndpointSelector(matchLabels: ["app": "web"]))], ports: [PortRange(.tcp, 80...80)])])
+        _ = compiler.setPolicies([policy])
+        for index in stride(from: 0, to: 300, by: 3) {
+            let template = world.endpoint(index)
+            let endpoint = Endpoint(
+                id: template.endpoint.id, containerID: template.endpoint.containerID, networkID: template.network.id,
+                name: template.endpoint.name, labels: ["app": "web"], addresses: template.endpoint.addresses,
+                mac: template.endpoint.mac, interfaceName: "eth0", namespace: template.endpoint.namespace)
+            let delta = compiler.setEndpoint(endpoint)
+            if index > 0 { #expect(delta.added.count == 2) }
+            #expect(delta.removed.isEmpty)
+        }
+    }
+
+    @Test func `a change of one policy touches nothing of the others`() {
+        var world = RandomWorld(seed: 11, policies: 0)
+        world.policies = (0..<20).map { index in
+            FirewallPolicy(
+                name: "p\(index)", selector: EndpointSelector(endpoints: ["e\(index % 9)"]),
+                ingress: [PolicyRule(ports: [PortRange(.tcp, UInt16(1000 + index)...UInt16(1000 + index))])])
+        }
+        var compiler = compile(world)
+        var changed = world.policies[4]
+        changed.ingress[0].ports = [PortRange(.tcp, 4242...4242)]
+        let delta = compiler.setPolicies([changed])
+        // One endpoint, two families: its segments and the class that they point to.
+        #expect(delta.added.count + delta.removed.count <= 8)
+        #expect(compiler.setPolicies([changed]) == RulesetDelta())
+    }
+
+    private func compile(_ world: RandomWorld) -> PolicyCompiler {
+        var compiler = PolicyCompiler()
+        for network in world.networks { compiler.setNetwork(network) }
+        for member in world.members { _ = compiler.setEndpoint(member.endpoint) }
+        _ = compiler.setPolicies(world.policies)
+        return compiler
+    }
+
+    private func expectAgreement(_ world: inout RandomWorld, _ compiler: PolicyCompiler) {
+        let flow = world.flow()
+        let decision = PolicyEvaluator.evaluate(policies: world.policies, flow: flow)
+        let (l4proto, port) = flow.transport.numbers(flow.source.address.family)
+        let outcome = compiler.judge(from: flow.source.address, to: flow.destination.address, l4proto: l4proto, port: port)
+        switch decision.denial {
+        case nil: #expect(outcome == .allow, "\(flow)")
+        case .isolation: #expect(outcome == .isolation, "\(flow)")
+        case .defaultDeny(.egress, _): #expect(outcome == .defaultDenyEgress, "\(flow)")
+        case .defaultDeny(.ingress, _): #expect(outcome == .defaultDenyIngress, "\(flow)")
+        case .rule(let rule): #expect(compiler.rule(of: outcome) == rule, "\(flow)")
+        default: Issue.record("the evaluation knows no \(decision)")
+        }
+    }
+}

@@ -1,0 +1,150 @@
+import Model
+import Wire
+
+/// Small worlds with generated policies: few labels, few addresses and few ports, so that rules meet.
+struct RandomWorld {
+    var generator: SeededGenerator
+    var networks: [Network] = []
+    var members: [NetworkMember] = []
+    var policies: [FirewallPolicy] = []
+
+    static let ports: [UInt16] = [1, 79, 80, 81, 443, 8000, 8001, 8100, 65535]
+    static let blocks = ["10.1.0.0/24", "10.1.0.0/28", "10.1.0.8/29", "10.2.0.0/16", "203.0.113.0/24", "0.0.0.0/0", "fd00:1::/64", "2001:db8::/32", "::/0"]
+    static let outside = ["203.0.113.7", "198.51.100.9", "2001:db8::9", "2001:4860::1"]
+
+    init(seed: UInt64, policies count: Int = 6, endpoints: Int = 9) {
+        generator = SeededGenerator(state: seed)
+        let levels: [IsolationLevel] = [.none, .none, .peerOnly, .none]
+        networks = (1...3).map { index in
+            Network(
+                id: String(repeating: "\(index)", count: 64), name: "net\(index)",
+                subnets: [try! CIDR("10.\(index).0.0/24"), try! CIDR("fd00:\(index)::/64")],
+                isolation: levels.randomElement(using: &generator)!, defaultVerdict: [.deny, .deny, .allow].randomElement(using: &generator)!,
+                mtu: 1500, labels: [:])
+        }
+        for index in 0..<endpoints { members.append(endpoint(index)) }
+        policies = (0..<count).map { policy("policy\($0)") }
+    }
+
+    mutating func endpoint(_ index: Int) -> NetworkMember {
+        let network = networks[index % networks.count]
+        let host = UInt128(2 + index / networks.count)
+        return NetworkMember(
+            Endpoint(
+                id: String(repeating: String(index % 10), count: 60) + String(1000 + index), containerID: "container\(index)",
+                networkID: network.id, name: "e\(index)", labels: labels(),
+                addresses: [network.subnets[0].address(at: host)!, network.subnets[1].address(at: host)!],
+                mac: MACAddress(bits: 0x02_00_00_00_00_00 | UInt64(index)), interfaceName: "eth0",
+                namespace: NamespaceReference(path: "/", device: 0, inode: 0)), in: network)
+    }
+
+    mutating func labels() -> Labels {
+        var labels: Labels = [:]
+        if Bool.random(using: &generator) { labels["app"] = ["web", "db", "front"].randomElement(using: &generator)! }
+        if Bool.random(using: &generator) { labels["tier"] = ["a", "b"].randomElement(using: &generator)! }
+        return labels
+    }
+
+    mutating func policy(_ name: String) -> FirewallPolicy {
+        var policy = FirewallPolicy(name: name, selector: selector())
+        policy.directions = [[.ingress], [.egress], [.ingress, .egress]].randomElement(using: &generator)!
+        if chance(4) { policy.allowPorts = ports() }
+        if chance(4) { policy.trustedPeers = peers() }
+        if policy.directions.contains(.ingress) {
+            policy.ingress = rules()
+            if chance(3) { policy.ingressDeny = rules() }
+        } else {
+            policy.allowPorts = nil
+            policy.trustedPeers = nil
+        }
+        if policy.directions.contains(.egress) {
+            policy.egress = rules()
+            if chance(3) { policy.egressDeny = rules() }
+        }
+        return policy
+    }
+
+    mutating func flow() -> Flow {
+        func side() -> FlowSide {
+            if chance(4) { return FlowSide(try! IPAddress(Self.outside.randomElement(using: &generator)!)) }
+            let member = members.randomElement(using: &generator)!
+            return FlowSide(member.endpoint.addresses.randomElement(using: &generator)!, member)
+        }
+        while true {
+            let (from, to) = (side(), side())
+            guard from.address.family == to.address.family, from.member != nil || to.member != nil else { continue }
+            let port = Self.ports.randomElement(using: &generator)!
+            let transport: FlowTransport =
+                switch Int.random(in: 0..<8, using: &generator) {
+                case 0: .icmp
+                case 1: .other(132)
+                case 2, 3: .udp(port)
+                default: .tcp(port)
+                }
+            return Flow(from: from, to: to, transport)
+        }
+    }
+
+    mutating func chance(_ of: Int) -> Bool { Int.random(in: 0..<of, using: &generator) == 0 }
+
+    private mutating func selector() -> EndpointSelector {
+        switch Int.random(in: 0..<6, using: &generator) {
+        case 0: EndpointSelector()
+        case 1: EndpointSelector(endpoints: ["e\(Int.random(in: 0..<9, using: &generator))"])
+        case 2: EndpointSelector(network: "net\(Int.random(in: 1...3, using: &generator))")
+        case 3: EndpointSelector(endpoints: ["container\(Int.random(in: 0..<9, using: &generator))", "e1"])
+        default: EndpointSelector(matchLabels: labels())
+        }
+    }
+
+    private mutating func peers() -> [PolicyPeer] {
+        (0..<Int.random(in: 0...2, using: &generator)).map { _ in
+            if chance(3) {
+                let block = try! CIDR(Self.blocks.randomElement(using: &generator)!)
+                let except = Self.blocks.map { try! CIDR($0) }.filter { block.contains($0) && $0 != block && chance(3) }
+                return .cidr(block, except: except)
+            }
+            return .endpoints(selector())
+        }
+    }
+
+    private mutating func ports() -> [PortRange] {
+        (0..<Int.random(in: 1...2, using: &generator)).map { _ in
+            let transport: TransportProtocol = [.tcp, .tcp, .udp, .icmp].randomElement(using: &generator)!
+            if transport == .icmp { return PortRange(.icmp) }
+            let (a, b) = (Self.ports.randomElement(using: &generator)!, Self.ports.randomElement(using: &generator)!)
+            return PortRange(transport, min(a, b)...max(a, b))
+        }
+    }
+
+    private mutating func rules() -> [PolicyRule] {
+        (0..<Int.random(in: 0...2, using: &generator)).map { _ in
+            PolicyRule(peers: chance(4) ? nil : peers(), ports: chance(3) ? nil : ports())
+        }
+    }
+}
+
+/// SplitMix64: the same numbers for the same seed everywhere.
+struct SeededGenerator: RandomNumberGenerator {
+    var state: UInt64
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var z = state
+        z = (z ^ z >> 30) &* 0xbf58_476d_1ce4_e5b9
+        z = (z ^ z >> 27) &* 0x94d0_49bb_1331_11eb
+        return z ^ z >> 31
+    }
+}
+
+extension FlowTransport {
+    /// Protocol number and destination port, as the packet path sees them.
+    func numbers(_ family: IPFamily) -> (l4proto: UInt8, port: UInt16) {
+        switch self {
+        case .tcp(let port): (6, port)
+        case .udp(let port): (17, port)
+        case .icmp: (family == .v4 ? 1 : 58, 0)
+        case .other(let number): (number, 0)
+        }
+    }
+}
