@@ -4,7 +4,7 @@ internal import Sys
 
 /// The command line of a fabric.
 @main
-struct Forge: AsyncParsableCommand {
+struct Forge: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "forge",
         abstract: "Networks for containers and plain processes, without root, in which policy decides who may talk.",
@@ -21,11 +21,16 @@ struct Forge: AsyncParsableCommand {
         ])
 
     /// Runs a command. What goes wrong is one line on stderr; the exit code is 125 where it is ours, as docker's is.
-    static func main() async {
+    ///
+    /// On the main thread, which an asynchronous `main` would give up: commands that fork must stay on theirs.
+    static func main() {
         do {
             var command = try parseAsRoot()
-            if var asynchronous = command as? any AsyncParsableCommand {
-                try await asynchronous.run()
+            if command is any AsyncParsableCommand {
+                try waiting {
+                    guard var command = try parseAsRoot() as? any AsyncParsableCommand else { return }
+                    try await command.run()
+                }
             } else {
                 try command.run()
             }
@@ -34,6 +39,8 @@ struct Forge: AsyncParsableCommand {
             CLinux.exit(failure.exitCode)
         } catch let code as ExitCode {
             CLinux.exit(code.rawValue)
+        } catch let interruption as Interruption {
+            CLinux.exit(128 + interruption.signal)
         } catch {
             // Help and the version are no trouble.
             if exitCode(for: error).isSuccess { exit(withError: error) }

@@ -1,3 +1,4 @@
+internal import CLinux
 package import Namespaces
 internal import Sys
 package import Testing
@@ -63,4 +64,9 @@ package func withCleanup<R>(_ body: (inout Cleanup) throws -> R) rethrows -> R {
     var cleanup = Cleanup()
     defer { cleanup.run() }
     return try body(&cleanup)
+}
+
+/// Signals to processes that a test started indirectly.
+package enum ProcessSignal {
+    package static func send(_ signal: Int32, to pid: Int32) { _ = kill(pid, signal) }
 }
