@@ -1,6 +1,7 @@
 import Foundation
 import GRPCCore
 import GRPCNIOTransportHTTP2Posix
+import Model
 import Protos
 import SwiftProtobuf
 import Synchronization
@@ -64,7 +65,8 @@ import Testing
                 target: .unixDomainSocket(path: running.socketPath), transportSecurity: .plaintext, config: config)
             try await withGRPCClient(transport: transport) { channel in
                 let stub = Forge_Network_V1_NetworkManager.Client(wrapping: channel)
-                #expect(try await stub.getStatus(.init()).version == "1")
+                let status = try await stub.getStatus(.init())
+                #expect(status.version == "1")
             }
         }
     }
@@ -80,14 +82,26 @@ import Testing
         }
     }
 
-    @Test func `refuses a request that is too large`() async throws {
+    @Test func `refuses a document that is too large`() async throws {
         try await RunningServer.with { running in
             try await running.client { client in
                 let error = await #expect(throws: ForgeError.self) {
                     try await client.applyFirewall(
+                        .with { $0.document = String(repeating: "#", count: PolicyDocument.textLimit + 1) })
+                }
+                #expect(error?.code == .invalidArgument)
+            }
+        }
+    }
+
+    @Test func `lives on after a request that is larger than any`() async throws {
+        try await RunningServer.with { running in
+            try await running.client(patience: .milliseconds(10)) { client in
+                let error = await #expect(throws: ForgeError.self) {
+                    try await client.applyFirewall(
                         .with { $0.document = String(repeating: "#", count: APIServer.requestLimit) })
                 }
-                #expect(error?.code == .resourceExhausted)
+                #expect(error == ForgeError(.unavailable, "the connection to the fabric broke before it answered"))
                 _ = try await client.getStatus(.init())
             }
         }

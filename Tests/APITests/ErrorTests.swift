@@ -53,42 +53,42 @@ import Testing
     }
 
     @Test(arguments: [
-        ({ $0.subnets = ["10.0.0.1/24"] }, "subnet \"10.0.0.1/24\": host bits are set; the network is 10.0.0.0/24"),
-        ({ $0.name = "No" }, "name \"No\": must be a DNS label"),
-        ({ $0.isolation = .UNRECOGNIZED(9) }, "isolation \"9\": is not an isolation level"),
-        ({ $0.mtu = 70_000 }, "mtu \"70000\": must be at most 65535"),
-        ({ $0.subnets = .init(repeating: "10.0.0.0/24", count: 17) }, "subnet \"17\": at most 16 are taken"),
-    ] as [(@Sendable (inout Forge_Network_V1_CreateVNetRequest) -> Void, String)])
+        Spoiled("subnet \"10.0.0.1/24\": host bits are set; the network is 10.0.0.0/24") { $0.subnets = ["10.0.0.1/24"] },
+        Spoiled("name \"No\": must be a DNS label") { $0.name = "No" },
+        Spoiled("isolation \"9\": is not an isolation level") { $0.isolation = .UNRECOGNIZED(9) },
+        Spoiled("mtu \"70000\": must be at most 65535") { $0.mtu = 70_000 },
+        Spoiled("subnet \"17\": at most 16 are taken") { $0.subnets = .init(repeating: "10.0.0.0/24", count: 17) },
+    ] as [Spoiled<Forge_Network_V1_CreateVNetRequest>])
     func `names the field and the value of a bad network`(
-        change: @Sendable (inout Forge_Network_V1_CreateVNetRequest) -> Void, message: String
+        spoiled: Spoiled<Forge_Network_V1_CreateVNetRequest>
     ) {
         var request = Forge_Network_V1_CreateVNetRequest.with { $0.name = "lan" }
-        change(&request)
-        expectInvalid(message) { try NetworkRequest(request) }
+        spoiled.change(&request)
+        expectInvalid(spoiled.message) { try NetworkRequest(request) }
     }
 
     @Test(arguments: [
-        ({ $0.vnet = "" }, "network \"\": is required"),
-        ({ $0.vnet = "a b" }, "network \"a b\": must be at most 512 printable ASCII characters"),
-        ({ $0.containerID = "" }, "container id \"\": must be 1 to 128"),
-        ({ $0.source = nil }, "netns \"\": a namespace path or a pid is required"),
-        ({ $0.pid = 0 }, "pid \"0\": must be the id of a process"),
-        ({ $0.netnsPath = "x" }, "netns \"x\": must be an absolute path"),
-        ({ $0.netnsPath = "/x\0y" }, "is not a path"),
-        ({ $0.addresses = ["10.1"] }, "ip \"10.1\": expected four numbers"),
-        ({ $0.mac = "x" }, "mac \"x\": expected six"),
-        ({ $0.labels = ["a b": "c"] }, "label \"a b\": a label key is"),
-    ] as [(@Sendable (inout Forge_Network_V1_AssignEndpointRequest) -> Void, String)])
+        Spoiled("network \"\": is required") { $0.vnet = "" },
+        Spoiled("network \"a b\": must be at most 512 printable ASCII characters") { $0.vnet = "a b" },
+        Spoiled("container id \"\": must be 1 to 128") { $0.containerID = "" },
+        Spoiled("netns \"\": a namespace path or a pid is required") { $0.source = nil },
+        Spoiled("pid \"0\": must be the id of a process") { $0.pid = 0 },
+        Spoiled("netns \"x\": must be an absolute path") { $0.netnsPath = "x" },
+        Spoiled("is not a path") { $0.netnsPath = "/x\0y" },
+        Spoiled("ip \"10.1\": expected four numbers") { $0.addresses = ["10.1"] },
+        Spoiled("mac \"x\": expected six") { $0.mac = "x" },
+        Spoiled("label \"a b\": a label key is") { $0.labels = ["a b": "c"] },
+    ] as [Spoiled<Forge_Network_V1_AssignEndpointRequest>])
     func `names the field and the value of a bad endpoint`(
-        change: @Sendable (inout Forge_Network_V1_AssignEndpointRequest) -> Void, message: String
+        spoiled: Spoiled<Forge_Network_V1_AssignEndpointRequest>
     ) {
         var request = Forge_Network_V1_AssignEndpointRequest.with {
             $0.vnet = "lan"
             $0.containerID = "c"
             $0.pid = 1
         }
-        change(&request)
-        expectInvalid(message) { try EndpointRequest(request) }
+        spoiled.change(&request)
+        expectInvalid(spoiled.message) { try EndpointRequest(request) }
     }
 
     @Test(arguments: [
@@ -121,4 +121,15 @@ func expectInvalid(
         return
     }
     #expect(error.description.contains(message), sourceLocation: sourceLocation)
+}
+
+/// A message with one thing wrong, and what is said about it.
+struct Spoiled<Value>: Sendable {
+    let message: String
+    let change: @Sendable (inout Value) -> Void
+
+    init(_ message: String, _ change: @escaping @Sendable (inout Value) -> Void) {
+        self.message = message
+        self.change = change
+    }
 }

@@ -23,22 +23,22 @@ import Wire
     }
 
     @Test(arguments: [
-        ({ $0.name = "" }, "policy \"\""),
-        ({ $0.directions = [.UNRECOGNIZED(7)] }, "policy p: directions \"7\""),
-        ({ $0.allowPorts.ranges = [.init()] }, "policy p: allowPorts[0] \"0\": the protocol"),
-        ({ $0.ingress = [.with { $0.ports.ranges = [range(.tcp, 9, 5)] }] }, "policy p: ingress[0].ports[0] \"9-5\""),
-        ({ $0.egress = [.with { $0.ports.ranges = [range(.udp, 0, 5)] }] }, "policy p: egress[0].ports[0] \"0-5\""),
-        ({ $0.egress = [.with { $0.ports.ranges = [range(.tcp, 1, 65_536)] }] }, "\"1-65536\""),
-        ({ $0.egress = [.with { $0.ports.ranges = [range(.icmp, 8, 8)] }] }, "ICMP has no ports"),
-        ({ $0.ingressDeny = [.with { $0.peers.peers = [.init()] }] }, "policy p: ingressDeny[0].peers[0]"),
-        ({ $0.trustedPeers.peers = [.with { $0.block.cidr = "10.0.0.1/8" }] }, "policy p: trustedPeers[0].cidr \"10.0.0.1/8\""),
-    ] as [(@Sendable (inout Forge_Network_V1_Policy) -> Void, String)])
+        Spoiled("policy \"\"") { $0.name = "" },
+        Spoiled("policy p: directions \"7\"") { $0.directions = [.UNRECOGNIZED(7)] },
+        Spoiled("policy p: allowPorts[0] \"0\": the protocol") { $0.allowPorts.ranges = [.init()] },
+        Spoiled("policy p: ingress[0].ports[0] \"9-5\"") { $0.ingress = [.with { $0.ports.ranges = [range(.tcp, 9, 5)] }] },
+        Spoiled("policy p: egress[0].ports[0] \"0-5\"") { $0.egress = [.with { $0.ports.ranges = [range(.udp, 0, 5)] }] },
+        Spoiled("\"1-65536\"") { $0.egress = [.with { $0.ports.ranges = [range(.tcp, 1, 65_536)] }] },
+        Spoiled("ICMP has no ports") { $0.egress = [.with { $0.ports.ranges = [range(.icmp, 8, 8)] }] },
+        Spoiled("policy p: ingressDeny[0].peers[0]") { $0.ingressDeny = [.with { $0.peers.peers = [.init()] }] },
+        Spoiled("policy p: trustedPeers[0].cidr \"10.0.0.1/8\"") { $0.trustedPeers.peers = [.with { $0.block.cidr = "10.0.0.1/8" }] },
+    ] as [Spoiled<Forge_Network_V1_Policy>])
     func `names the field and the value of a bad policy`(
-        change: @Sendable (inout Forge_Network_V1_Policy) -> Void, message: String
+        spoiled: Spoiled<Forge_Network_V1_Policy>
     ) {
         var policy = Forge_Network_V1_Policy.with { $0.name = "p" }
-        change(&policy)
-        expectInvalid(message) { try FirewallPolicy(policy) }
+        spoiled.change(&policy)
+        expectInvalid(spoiled.message) { try FirewallPolicy(policy) }
     }
 
     @Test func `pages through everything once whatever comes and goes`() {

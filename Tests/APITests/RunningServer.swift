@@ -9,6 +9,7 @@ struct RunningServer {
     let server: APIServer
     let socketPath: String
 
+    @discardableResult
     static func with<Result>(
         fabric: MemoryFabric = MemoryFabric(), admits: @escaping @Sendable (Int32) async -> Bool = { _ in true },
         _ test: (RunningServer) async throws -> Result
@@ -33,6 +34,7 @@ struct RunningServer {
     }
 
     /// A client for the time of `body`.
+    @discardableResult
     func client<Result>(patience: Duration = .seconds(2), _ body: (ForgeClient) async throws -> Result) async throws -> Result
     {
         let client = try ForgeClient(socketPath: socketPath, patience: patience)

@@ -20,12 +20,15 @@ import Testing
         try await RunningServer.with { running in
             try await withChannel(running.socketPath) { channel in
                 let health = Grpc_Health_V1_Health.Client(wrapping: channel)
-                #expect(try await health.check(.init()).status == .serving)
+                let overall = try await health.check(.init())
+                #expect(overall.status == .serving)
                 let name = "forge.network.v1.NetworkManager"
-                #expect(try await health.check(.with { $0.service = name }).status == .serving)
-                #expect(try await health.list(.init()).statuses.keys.sorted() == ["", name])
+                let ours = try await health.check(.with { $0.service = name })
+                #expect(ours.status == .serving)
+                let all = try await health.list(.init())
+                #expect(all.statuses.keys.sorted() == ["", name])
                 let error = await #expect(throws: RPCError.self) {
-                    try await health.check(.with { $0.service = "x" })
+                    _ = try await health.check(.with { $0.service = "x" })
                 }
                 #expect(error?.code == .notFound)
             }

@@ -1,7 +1,5 @@
 internal import GRPCCore
 internal import GRPCNIOTransportHTTP2Posix
-internal import NIOCore
-internal import NIOPosix
 internal import Protos
 
 /// A connection to a fabric's API.
@@ -14,8 +12,6 @@ public final class ForgeClient: Sendable {
 
     private let socketPath: String
     private let patience: Duration
-    private let group: MultiThreadedEventLoopGroup
-    private let executor: LoopExecutor
     private let client: GRPCClient<Transport>
     private let connections: Task<Void, Never>
 
@@ -29,21 +25,17 @@ public final class ForgeClient: Sendable {
         config.connection.flushCoalescing = nil
         // The path would be percent-encoded otherwise; servers use none of it.
         config.http2.authority = "localhost"
-        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-        let loop = group.next()
         do {
             let transport = try Transport(
                 target: .unixDomainSocket(path: socketPath), transportSecurity: .plaintext, config: config,
-                eventLoopGroup: loop)
+                eventLoopGroup: LoopExecutor.shared.loop)
             client = GRPCClient(transport: transport)
         } catch {
             throw ForgeError(error)
         }
         self.socketPath = socketPath
         self.patience = patience
-        self.group = group
-        executor = LoopExecutor(loop)
-        connections = Task(executorPreference: executor) { [client] in
+        connections = Task(executorPreference: LoopExecutor.shared) { [client] in
             // It ends by `close` alone; what breaks before that is told to the calls.
             try? await client.runConnections()
         }
@@ -53,7 +45,6 @@ public final class ForgeClient: Sendable {
     public func close() async {
         client.beginGracefulShutdown()
         await connections.value
-        try? await group.shutdownGracefully()
     }
 
     /// Makes a call that may be made twice: again as long as nobody answers, up to `patience`.
@@ -84,9 +75,15 @@ public final class ForgeClient: Sendable {
         var options = CallOptions.defaults
         options.maxResponseMessageBytes = 64 << 20
         do {
-            return try await withTaskExecutorPreference(executor) { try await call(Stub(wrapping: client), options) }
+            return try await withTaskExecutorPreference(LoopExecutor.shared) {
+                try await call(Stub(wrapping: client), options)
+            }
         } catch let error as RPCError where error.code == .unavailable {
-            throw ForgeError(.unavailable, "no fabric answers at \(socketPath)")
+            // A stream that was opened had somebody at its other end.
+            let broke = error.message.hasPrefix("Stream unexpectedly closed")
+            throw ForgeError(
+                .unavailable,
+                broke ? "the connection to the fabric broke before it answered" : "no fabric answers at \(socketPath)")
         } catch {
             throw ForgeError(error)
         }

@@ -1,7 +1,5 @@
 internal import GRPCCore
 internal import GRPCNIOTransportHTTP2Posix
-internal import NIOCore
-internal import NIOPosix
 internal import Protos
 package import Sys
 
@@ -9,13 +7,11 @@ package import Sys
 ///
 /// Everything runs on one event loop; `FabricControl` is called there too, unless its isolation says otherwise.
 package final class APIServer: Sendable {
-    /// Bytes of a request: a policy file of the largest size, and a little.
-    static let requestLimit = 4 << 20 + 64 << 10
+    /// Bytes of a request. What is larger breaks the call; what the model takes is far smaller, and its refusal worded.
+    static let requestLimit = 16 << 20
 
     package let health: HealthBoard
     private let server: GRPCServer<HTTP2ServerTransport.Custom<SocketListener>>
-    private let group: MultiThreadedEventLoopGroup
-    private let loop: any EventLoop
 
     /// - Parameters:
     ///   - socket: bound and listening.
@@ -24,9 +20,7 @@ package final class APIServer: Sendable {
     package init(
         control: any FabricControl, socket: consuming Descriptor, admits: @escaping @Sendable (Int32) async -> Bool
     ) {
-        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-        let loop = group.next()
-        let listener = SocketListener(loop: loop, socket: socket.release(), admits: admits)
+        let listener = SocketListener(executor: .shared, socket: socket.release(), admits: admits)
         var config = HTTP2ServerTransport.Custom<SocketListener>.Config.defaults
         // An answer is sent when it is ready: waiting for others to send along costs 100 µs.
         config.connection.flushCoalescing = nil
@@ -40,8 +34,6 @@ package final class APIServer: Sendable {
                 Grpc_Reflection_V1_ServerReflection.descriptor.fullyQualifiedService,
                 ReflectionAlphaService.descriptor.fullyQualifiedService,
             ])
-        self.group = group
-        self.loop = loop
         self.health = health
         server = GRPCServer(
             transport: HTTP2ServerTransport.Custom(listenerFactory: listener, config: config),
@@ -53,8 +45,7 @@ package final class APIServer: Sendable {
 
     /// Serves until `stop`, or until the task is cancelled.
     package func serve() async throws {
-        try await withTaskExecutorPreference(LoopExecutor(loop)) { try await server.serve() }
-        try await group.shutdownGracefully()
+        try await withTaskExecutorPreference(LoopExecutor.shared) { try await server.serve() }
     }
 
     /// Takes no further calls; `serve` returns when those under way are answered.

@@ -12,12 +12,12 @@ internal import Sys
 struct SocketListener: HTTP2ServerTransport.ListenerFactory {
     typealias Connection = HTTP2ServerTransport.ConnectionConfigurator.ConnectionChannel
 
-    let loop: any EventLoop
+    let executor: LoopExecutor
     /// Listening; owned once a channel is made.
     let socket: Int32
     let admits: @Sendable (Int32) async -> Bool
 
-    var eventLoopGroup: any EventLoopGroup { loop }
+    var eventLoopGroup: any EventLoopGroup { executor.loop }
 
     func makeListeningChannel(
         listenerConfigurator: HTTP2ServerTransport.ListenerConfigurator,
@@ -26,7 +26,7 @@ struct SocketListener: HTTP2ServerTransport.ListenerFactory {
         // This pair carries no bytes: by its end each of the listening channel and the thread learns that the other
         // has ended.
         let (near, far) = try UnixSocket.pair()
-        let (listener, gate) = try await ClientBootstrap(group: loop).withConnectedSocket(near) { channel in
+        let (listener, gate) = try await ClientBootstrap(group: executor.loop).withConnectedSocket(near) { channel in
             listenerConfigurator.configure(channel: channel).flatMapThrowing {
                 let gate = ConnectionGate(connectionConfigurator, listener: channel)
                 try channel.pipeline.syncOperations.addHandler(gate)
@@ -34,9 +34,9 @@ struct SocketListener: HTTP2ServerTransport.ListenerFactory {
                 return (listener, NIOLoopBound(gate, eventLoop: channel.eventLoop))
             }
         }
-        AcceptThread(socket: socket, end: far, executor: LoopExecutor(loop), admits: admits) { connection in
+        AcceptThread(socket: socket, end: far, executor: executor, admits: admits) { connection in
             let descriptor = connection.release()
-            loop.execute { gate.value.open(descriptor) }
+            executor.loop.execute { gate.value.open(descriptor) }
         }.start()
         return listener
     }
