@@ -66,21 +66,29 @@ package struct BridgePlane: ~Copyable, Sendable {
 
         let target = LinkTarget.index(link.index)
         let drift = self.drift(of: link, network)
+        if link.bridge?.spanningTree == true {
+            // net/bridge/br_stp.c: with the protocol on, the delay that we want is out of range.
+            try ask([.changeLink(target, LinkChange(bridge: BridgeOptions(spanningTree: false)))], context)
+        }
         if !drift.isEmpty { try ask([.changeLink(target, drift)], context) }
         for setting in Setting.all(for: network, hasIPv6: kernelHasIPv6 && network.mtu >= 1280) {
             try setting.apply()
         }
 
+        var requests: [Request] = []
+        let wasUp = link.flags.contains(.up)
+        // The question waits for the carrier of a bridge whose ports were there before.
+        if !wasUp { requests += [.changeLink(target, LinkChange(isUp: true)), .getLink(target)] }
         let present = try list(.listAddresses(link: link.index), context, InterfaceAddress.init)
-        let missing = network.gateways(link: link.index).filter { wanted in
+        let missing = network.gateways.filter { wanted in
             !present.contains {
-                $0.link == wanted.link && $0.address == wanted.address
+                $0.link == link.index && $0.address == wanted.address
                     && $0.prefixLength == wanted.prefixLength
             }
         }
-        var requests = missing.map(Request.addAddress)
-        let wasUp = link.flags.contains(.up)
-        if !wasUp { requests.append(.changeLink(target, LinkChange(isUp: true))) }
+        for (address, prefixLength) in missing {
+            requests += address.requests(link: link.index, prefixLength: prefixLength)
+        }
         if !requests.isEmpty { try ask(requests, context) }
         let isChanged = !drift.isEmpty || !missing.isEmpty
         return EnsuredBridge(index: link.index, change: !wasUp ? .disturbed : isChanged ? .converged : .none)

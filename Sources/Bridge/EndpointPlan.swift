@@ -61,30 +61,28 @@ struct EndpointPlan: Hashable, Sendable {
     static let port = PortOptions(
         isolated: true, learning: false, unicastFlood: false, multicastFlood: false, broadcastFlood: false)
 
-    /// Makes the pair: the request at position 0 creates, the next ones mark the fabric's end and bring it
-    /// up.
-    func create(index: UInt32, peerIndex: UInt32, namespace: Int32) -> [Request] {
-        let name = endpoint.hostInterfaceName
-        return [
-            .addLink(
-                LinkSpec(
-                    // One queue: more cost time to make, and buy nothing where the sender's own processor
-                    // delivers.
-                    name: name, index: index, mtu: mtu, group: Ownership.group, master: bridge, queues: 1,
-                    kind: .veth(
-                        peer: VethPeer(
-                            name: endpoint.interfaceName, index: peerIndex, mac: endpoint.mac, mtu: mtu,
-                            namespace: namespace)))),
-            // By name: should creation fail, the index could be another link's. While it is down no one is
-            // told of the change; up, the kernel would walk all routes and neighbours for it.
-            .changeLink(
-                .name(name),
-                LinkChange(
-                    alias: Ownership.alias(endpoint.id),
-                    addressGeneration: hasIPv6 ? AddressGeneration.none : nil,
-                    port: Self.port)),
-            .changeLink(.name(name), LinkChange(isUp: true)),
-        ]
+    /// Makes the pair. It goes alone: were it refused, what follows could meet another link of that number.
+    func create(index: UInt32, peerIndex: UInt32, namespace: Int32) -> Request {
+        // One queue: more cost time to make, and buy nothing where the sender's own processor delivers.
+        .addLink(
+            LinkSpec(
+                name: endpoint.hostInterfaceName, index: index, mtu: mtu, group: Ownership.group,
+                master: bridge,
+                queues: 1,
+                kind: .veth(
+                    peer: VethPeer(
+                        name: endpoint.interfaceName, index: peerIndex, mac: endpoint.mac, mtu: mtu,
+                        namespace: namespace))))
+    }
+
+    /// Marks the fabric's end, makes it a port as it shall be, and then brings it up.
+    func mark(index: UInt32) -> [Request] {
+        // While it is down no one is told of the change; up, the kernel would walk all routes and neighbours
+        // for it.
+        let marks = LinkChange(
+            alias: Ownership.alias(endpoint.id), addressGeneration: hasIPv6 ? AddressGeneration.none : nil,
+            port: Self.port)
+        return [.changeLink(.index(index), marks), .changeLink(.index(index), LinkChange(isUp: true))]
     }
 
     /// The container's side without its default routes.
@@ -96,11 +94,7 @@ struct EndpointPlan: Hashable, Sendable {
         // Before the addresses: to a link that is down they come without the route of their subnet.
         requests.append(.changeLink(.index(index), LinkChange(isUp: true)))
         for place in places {
-            requests.append(
-                .addAddress(
-                    InterfaceAddress(
-                        link: index, address: place.address, prefixLength: place.prefixLength,
-                        flags: place.address.family == .v6 ? .noDuplicateDetection : [])))
+            requests += place.address.requests(link: index, prefixLength: place.prefixLength)
         }
         if usesIPv6 {
             requests.append(
@@ -143,6 +137,23 @@ struct EndpointPlan: Hashable, Sendable {
         }
     }
 }
+
+extension IPAddress {
+    /// Puts the address on a link that is up, so that it receives from the next packet on.
+    func requests(link: UInt32, prefixLength: UInt8) -> [Request] {
+        var address = InterfaceAddress(link: link, address: self, prefixLength: prefixLength)
+        guard family == .v6 else { return [.addAddress(address)] }
+        // We give the addresses out, so none is a duplicate.
+        address.flags = .noDuplicateDetection
+        // The kernel leaves the route that makes the address its own to deferred work (net/ipv6/addrconf.c:
+        // addrconf_dad_work); what came before would be refused. One of ours stands in, and goes by itself.
+        let standIn = Route(
+            .local, destination: CIDR(self), family: .v6, link: link, metric: 1, lifetime: standInSeconds)
+        return [.addAddress(address), .replaceRoute(standIn)]
+    }
+}
+
+private let standInSeconds: UInt32 = 10
 
 /// The loopback link of every network namespace (net/core: LOOPBACK_IFINDEX).
 private let loopbackIndex: UInt32 = 1

@@ -16,7 +16,7 @@ extension BridgePlane {
     /// Makes an endpoint's link: a veth pair from the network's bridge into the container, with addresses and
     /// routes.
     ///
-    /// Takes three datagrams and no file. A failure undoes what was made. Where the container has a default
+    /// Takes four datagrams and no file. A failure undoes what was made. Where the container has a default
     /// route already, that one stays the preferred.
     /// - Parameters:
     ///   - bridge: the index that `ensureBridge` returned.
@@ -31,6 +31,7 @@ extension BridgePlane {
         let plan = try EndpointPlan(endpoint, network: network, bridge: bridge, kernelHasIPv6: kernelHasIPv6)
         let indexes = try create(plan, namespace: namespace.rawValue, container: &container)
         do throws(BridgeError) {
+            try ask(plan.mark(index: indexes.host), plan.context)
             try setUp(plan, index: indexes.peer, container: &container)
             let answers = try ask(plan.finish(index: indexes.host), plan.context)
             let link = try? answers[0].first.map(Link.init)
@@ -49,32 +50,27 @@ extension BridgePlane {
     ) throws(BridgeError) -> (host: UInt32, peer: UInt32) {
         for _ in 0..<64 {
             let indexes = try takeIndexes()
-            var refused: (position: Int, errno: Errno)?
+            let request = plan.create(index: indexes.host, peerIndex: indexes.peer, namespace: namespace)
+            var refused: Errno?
             do throws(BridgeError) {
-                try ask(
-                    plan.create(index: indexes.host, peerIndex: indexes.peer, namespace: namespace),
-                    plan.context
-                ) { position, errno in
-                    refused = (position, errno)
+                try ask([request], plan.context) { _, errno in
+                    refused = errno
                     return false
                 }
                 return indexes
             } catch {
-                guard let refused else { throw error }
-                if refused.position > 0 {
-                    undo(plan, index: indexes.host)
-                    throw error
-                }
-                switch refused.errno {
+                switch refused {
                 // A name or a number is taken, here or there.
-                case .exists, .busy: try explainCollision(plan, container: &container)
-                case .noDevice:
-                    throw BridgeError(.noBridge, "\(plan.context): its bridge is gone", cause: error)
+                case .exists?, .busy?: try explainCollision(plan, container: &container)
                 // net/bridge/br_if.c: find_portno
-                case .exchangeFull:
+                case .exchangeFull?:
                     throw BridgeError(
                         .bridgeFull, "\(plan.context): its network has 1,023 endpoints already", cause: error)
-                default: throw error
+                default:
+                    if try read([.index(plan.bridge)])[0] == nil {
+                        throw BridgeError(.noBridge, "\(plan.context): its bridge is gone", cause: error)
+                    }
+                    throw error
                 }
             }
         }

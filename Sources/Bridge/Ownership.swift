@@ -37,13 +37,9 @@ extension Network {
     func has(_ family: IPFamily) -> Bool { subnets.contains { $0.family == family } }
 
     /// What the bridge itself has: the first usable address of every subnet.
-    func gateways(link: UInt32) -> [InterfaceAddress] {
+    var gateways: [(address: IPAddress, prefixLength: UInt8)] {
         subnets.compactMap { subnet in
-            subnet.address(at: 1).map {
-                InterfaceAddress(
-                    link: link, address: $0, prefixLength: UInt8(subnet.prefixLength),
-                    flags: $0.family == .v6 ? .noDuplicateDetection : [])
-            }
+            subnet.address(at: 1).map { ($0, UInt8(subnet.prefixLength)) }
         }
     }
 }

@@ -30,21 +30,20 @@ struct EndpointPlanTests {
 
     @Test func `the pair is made, marked and isolated, and only then brought up`() throws {
         let plan = try EndpointPlan(endpoint, network: network, bridge: 3, kernelHasIPv6: true)
-        let name = "fvccccccccccccc"
         #expect(
-            plan.create(index: 70000, peerIndex: 5000, namespace: 9) == [
-                .addLink(
+            plan.create(index: 70000, peerIndex: 5000, namespace: 9)
+                == .addLink(
                     LinkSpec(
-                        name: name, index: 70000, mtu: 1400, group: 0x666f_7267, master: 3, queues: 1,
+                        name: "fvccccccccccccc", index: 70000, mtu: 1400, group: 0x666f_7267, master: 3,
+                        queues: 1,
                         kind: .veth(
                             peer: VethPeer(
-                                name: "eth0", index: 5000, mac: endpoint.mac, mtu: 1400, namespace: 9)))),
-                .changeLink(
-                    .name(name),
-                    LinkChange(
-                        alias: "forge:" + endpoint.id, addressGeneration: AddressGeneration.none,
-                        port: EndpointPlan.port)),
-                .changeLink(.name(name), LinkChange(isUp: true)),
+                                name: "eth0", index: 5000, mac: endpoint.mac, mtu: 1400, namespace: 9)))))
+        let marks = LinkChange(
+            alias: "forge:" + endpoint.id, addressGeneration: AddressGeneration.none, port: EndpointPlan.port)
+        #expect(
+            plan.mark(index: 70000) == [
+                .changeLink(.index(70000), marks), .changeLink(.index(70000), LinkChange(isUp: true)),
             ])
         #expect(EndpointPlan.port.isolated == true && EndpointPlan.port.unicastFlood == false)
     }
@@ -54,7 +53,8 @@ struct EndpointPlanTests {
         #expect(
             plan.container(index: 5).map(\.subject) == [
                 "change link 1", "change link 5", "change link 5", "add address 10.1.0.9/16",
-                "add address fd00:1::9/64", "add address fe80::ff:fe00:9/64", "add neighbour 10.1.0.1",
+                "add address fd00:1::9/64", "replace route fd00:1::9/128", "add address fe80::ff:fe00:9/64",
+                "add neighbour 10.1.0.1",
                 "add neighbour fd00:1::1",
             ])
         #expect(
@@ -82,7 +82,7 @@ struct EndpointPlanTests {
             Self.endpoint("10.1.0.9"), network: Self.network([CIDR("10.1.0.0/16")], mtu: 600), bridge: 3,
             kernelHasIPv6: true)
         #expect(!plain.hasIPv6)
-        let requests = plain.create(index: 1, peerIndex: 2, namespace: 3) + plain.container(index: 2)
+        let requests = plain.mark(index: 2) + plain.container(index: 2)
         #expect(
             !requests.contains(.changeLink(.index(2), LinkChange(addressGeneration: AddressGeneration.none))))
         #expect(!requests.contains { $0.subject.contains("fe80") })

@@ -89,8 +89,8 @@ struct RouteDecodingTests {
     }
 
     @Test func `what these types do not describe is passed over`() throws {
-        // The local table (255), and a route that is not unicast.
-        for (table, kind) in [(255, 1), (254, 3)] as [(UInt8, UInt8)] {
+        // A broadcast address in the local table (255), and a route to nowhere (blackhole) in the main one.
+        for (table, kind) in [(255, 3), (254, 6)] as [(UInt8, UInt8)] {
             let route = try message(.newRoute) { writer in
                 writer.header { $0.append([2, 32, 0, 0, table, 2, 254, kind, 0, 0, 0, 0]) }
                 writer.attribute(1, bytes: [10, 0, 0, 1])

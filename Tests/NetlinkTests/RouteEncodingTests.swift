@@ -110,8 +110,15 @@ struct RouteEncodingTests {
                 == bytes(
                     "02100000 fe040001 04000000", "0800 0100 0a010000", "0800 0500 0a000001",
                     "0800 0400 03000000"))
-        let local = Route(destination: try CIDR("10.1.0.0/16"), family: .v4, gateway: nil, link: 3)
-        #expect(Request.addRoute(local).payload.prefix(12) == bytes("02100000 fe04fd01 00000000")[...])
+        let near = Route(destination: try CIDR("10.1.0.0/16"), family: .v4, link: 3)
+        #expect(Request.addRoute(near).payload.prefix(12) == bytes("02100000 fe04fd01 00000000")[...])
+        let own = Route(
+            .local, destination: try CIDR("fd00::2/128"), family: .v6, link: 3, metric: 1, lifetime: 10)
+        #expect(
+            Request.addRoute(own).payload
+                == bytes(
+                    "0a800000 ff04fe02 00000000", "1400 0100 fd000000000000000000000000000002",
+                    "0800 0400 03000000", "0800 0600 01000000", "0800 1700 0a000000"))
     }
 
     @Test func `neighbours, proxies and stations differ in family, state and flags`() throws {
@@ -139,6 +146,8 @@ struct RouteEncodingTests {
             metric: 7,
             onLink: true)
         #expect(try Route(message(.addRoute(route))) == route)
+        let own = Route(.local, destination: try CIDR("10.0.0.1/32"), family: .v4, link: 3)
+        #expect(try Route(message(.addRoute(own))) == own)
         let mac = try MACAddress("02:00:00:00:00:01")
         for neighbour in [
             Neighbour.permanent(try IPAddress("fd00::2"), mac, link: 1),

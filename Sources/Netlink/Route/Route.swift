@@ -1,7 +1,14 @@
 package import Wire
 
-/// A unicast route of the main table.
+/// A route: to elsewhere, in the main table, or to this host itself, in the local one.
 package struct Route: Hashable, Sendable {
+    package enum Kind: Hashable, Sendable {
+        case unicast
+        /// Packets to the destination are for this host.
+        case local
+    }
+
+    package var kind: Kind
     /// Nil is the default route.
     package var destination: CIDR?
     package var family: IPFamily
@@ -12,16 +19,22 @@ package struct Route: Hashable, Sendable {
     /// The gateway is reached over the link even if no subnet there holds it.
     package var onLink: Bool
 
+    /// Seconds after which it vanishes; IPv6 only, and not told when routes are read.
+    package var lifetime: UInt32?
+
     package init(
-        destination: CIDR?, family: IPFamily, gateway: IPAddress?, link: UInt32, metric: UInt32 = 0,
-        onLink: Bool = false
+        _ kind: Kind = .unicast, destination: CIDR?, family: IPFamily, gateway: IPAddress? = nil,
+        link: UInt32,
+        metric: UInt32 = 0, onLink: Bool = false, lifetime: UInt32? = nil
     ) {
+        self.kind = kind
         self.destination = destination
         self.family = family
         self.gateway = gateway
         self.link = link
         self.metric = metric
         self.onLink = onLink
+        self.lifetime = lifetime
     }
 
     /// The default route through a gateway.
@@ -43,7 +56,7 @@ package struct Route: Hashable, Sendable {
         try reader.skip(2, "rtm_src_len, rtm_tos")
         let shortTable: UInt8 = try reader.integer("rtm_table")
         try reader.skip(2, "rtm_protocol, rtm_scope")
-        let kind: UInt8 = try reader.integer("rtm_type")
+        let type: UInt8 = try reader.integer("rtm_type")
         let flags: UInt32 = try reader.integer("rtm_flags")
         let attributes = try Attribute.parse(reader.rest)
         switch AddressFamily(rawValue: rawFamily) {
@@ -52,7 +65,11 @@ package struct Route: Hashable, Sendable {
         default: return nil
         }
         let table = try attributes[type: RouteAttribute.table]?.integer() ?? UInt32(shortTable)
-        guard table == mainTable, kind == unicastRoute else { return nil }
+        switch (table, type) {
+        case (UInt32(Kind.unicast.table), Kind.unicast.type): kind = .unicast
+        case (UInt32(Kind.local.table), Kind.local.type): kind = .local
+        default: return nil
+        }
         if let address = try attributes[type: RouteAttribute.destination]?.address() {
             guard address.family == family, Int(length) <= family.width else {
                 throw DecodeError("rtm_dst_len", at: 1, "\(length) does not fit \(address)")
@@ -71,6 +88,11 @@ extension Request {
         route.request(.newRoute, [.create, .exclusive], "add route")
     }
 
+    /// Adds a route, in place of one with the same destination and metric.
+    package static func replaceRoute(_ route: Route) -> Request {
+        route.request(.newRoute, [.create, .replace], "replace route")
+    }
+
     package static func deleteRoute(_ route: Route) -> Request {
         route.request(.deleteRoute, [], "delete route")
     }
@@ -86,12 +108,16 @@ extension Request {
     }
 }
 
-// linux/rtnetlink.h: RT_TABLE_MAIN, RTPROT_STATIC, RTN_UNICAST, RTNH_F_ONLINK, RT_SCOPE_LINK.
-private let mainTable: UInt32 = 254
+// linux/rtnetlink.h: RTPROT_STATIC, RTNH_F_ONLINK.
 private let staticRoute: UInt8 = 4
-private let unicastRoute: UInt8 = 1
 private let onLinkFlag: UInt32 = 4
-private let linkScope: UInt8 = 253
+
+extension Route.Kind {
+    /// RT_TABLE_MAIN, RT_TABLE_LOCAL.
+    fileprivate var table: UInt8 { self == .unicast ? 254 : 255 }
+    /// RTN_UNICAST, RTN_LOCAL.
+    fileprivate var type: UInt8 { self == .unicast ? 1 : 2 }
+}
 
 extension Route {
     fileprivate func request(_ type: MessageType, _ flags: MessageFlags, _ verb: String) -> Request {
@@ -103,16 +129,20 @@ extension Route {
                 header.integer(AddressFamily(family).rawValue)
                 header.integer(UInt8(destination?.prefixLength ?? 0))
                 header.zeros(2)
-                header.integer(UInt8(mainTable))
+                header.integer(kind.table)
                 header.integer(staticRoute)
-                header.integer(gateway == nil ? linkScope : 0)
-                header.integer(unicastRoute)
+                header.integer(scope)
+                header.integer(kind.type)
                 header.integer(onLink ? onLinkFlag : 0)
             }
             if let destination { message.attribute(RouteAttribute.destination, destination.first) }
             if let gateway { message.attribute(RouteAttribute.gateway, gateway) }
             message.attribute(RouteAttribute.outputInterface, link)
             if metric != 0 { message.attribute(RouteAttribute.priority, metric) }
+            if let lifetime { message.attribute(RouteAttribute.expires, lifetime) }
         }
     }
+
+    /// RT_SCOPE_HOST, RT_SCOPE_LINK, RT_SCOPE_UNIVERSE.
+    private var scope: UInt8 { kind == .local ? 254 : gateway == nil ? 253 : 0 }
 }

@@ -113,6 +113,7 @@ enum RouteAttribute {
     static let gateway: UInt16 = 5
     static let priority: UInt16 = 6
     static let table: UInt16 = 15
+    static let expires: UInt16 = 23
 }
 
 /// Attributes of a neighbour (linux/neighbour.h, `NDA_*`).
