@@ -22,15 +22,18 @@ help:
 	@echo 'make format | lint    swift format'
 	@echo 'make clean            removes what was built'
 
+# FORGE_BIN=DIRECTORY make demo: with the forge and forged of that directory instead of a build.
 demo:
 	@scripts/setup --for demo
-	@$(SWIFT) build
+	@[ -n "$(FORGE_BIN)" ] || { echo 'building; the first time this takes minutes'; $(SWIFT) build; }
 	@scripts/demo
 
+# Root's tests start fabrics as root and as ordinary users; those that speak to the kernel run a second time as one.
 test:
 	@scripts/setup --for test
 	$(SWIFT) build --build-tests
 	$(SWIFT) test --skip-build
+	@scripts/test-as-user
 
 bench:
 	@scripts/setup --for bench
@@ -60,7 +63,7 @@ format:
 
 lint:
 	$(SWIFT) format lint --strict --parallel --recursive $(FORMATTED)
-	@for script in scripts/setup scripts/demo .ci/run; do bash -n $$script || exit 1; done
+	@for script in scripts/setup scripts/demo scripts/test-as-user scripts/lib/demo-story .ci/run; do bash -n $$script || exit 1; done
 
 clean:
 	rm -rf .build .build-* dist Benchmarks/.build Fuzz/.build

@@ -1,7 +1,7 @@
 """A stream that counts: numbered datagrams to an echo, and how many came back.
 
 demo-stream.py echo PORT                       answers every datagram
-demo-stream.py send ADDRESS PORT SECONDS       sends one each 2 ms; exits 1 if any was lost
+demo-stream.py send ADDRESS PORT SECONDS       sends one each millisecond; exits 1 if any was lost
 """
 
 import select
@@ -25,20 +25,21 @@ def send(address, port, seconds):
     start = time.monotonic()
     sent, seen, longest, last = 0, set(), 0.0, start
 
-    def collect(wait):
+    def collect(until):
+        """Takes answers until the time has come, and those that are there then."""
         nonlocal longest, last
-        while select.select([sock], [], [], wait)[0]:
+        while select.select([sock], [], [], max(0, until - time.monotonic()))[0]:
             seen.add(int.from_bytes(sock.recv(64), "big"))
             now = time.monotonic()
-            longest, last, wait = max(longest, now - last), now, 0
+            longest, last = max(longest, now - last), now
 
     while time.monotonic() - start < seconds:
         sock.send(sent.to_bytes(8, "big"))
         sent += 1
-        collect(max(0, start + sent * 0.002 - time.monotonic()))
+        collect(start + sent * 0.001)
     deadline = time.monotonic() + 1
     while len(seen) < sent and time.monotonic() < deadline:
-        collect(0.05)
+        collect(min(deadline, time.monotonic() + 0.05))
     print(f"{sent} datagrams sent, {len(seen)} answered, {sent - len(seen)} lost, "
           f"longest gap {longest * 1000:.0f} ms")
     return 0 if len(seen) == sent else 1
