@@ -10,7 +10,7 @@ package enum KernelLayout {
     package static let spoofingTable = NftTable(family: .bridge, name: "forge")
 
     /// An empty chain whose name says which layout the tables have: another one is replaced, not mended.
-    static let versionMark = NftChain(table: policyTable, name: "layout_2")
+    static let versionMark = NftChain(table: policyTable, name: "layout_3")
 
     // MARK: Sets of the policy table
 

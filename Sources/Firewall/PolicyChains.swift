@@ -62,11 +62,14 @@ struct PolicyChains {
             let suffix = "\(family.rawValue)"
             let egress = NftExpression.verdict(.jump("egress" + suffix))
             let ingress = NftExpression.verdict(.jump("ingress" + suffix))
-            chain("policy" + suffix) { [$0.rule(nil, egress), $0.rule(nil, ingress)] + $0.accepted }
+            let limit = NftExpression.verdict(.jump("limit" + suffix))
+            chain("policy" + suffix) { [$0.rule(nil, egress), $0.rule(nil, ingress), $0.rule(nil, limit)] + $0.accepted }
             chain("gateway" + suffix) { [$0.rule(nil, egress)] + $0.accepted }
-            chain("outbound" + suffix) { [$0.rule(nil, ingress)] + $0.accepted }
+            chain("outbound" + suffix) { [$0.rule(nil, ingress), $0.rule(nil, limit)] + $0.accepted }
             for direction in Direction.allCases { addresses(direction, family) }
             chain("limit" + suffix) { [
+                // The outcome of the judgement is not to be taken for an identity where the receiver has none.
+                $0.rule(nil, .immediate(.r(0), nativeBytes(0)), .metaSet(.mark, .r(0))),
                 $0.rule("new connections a second", .address(.destination, family, .r(8)) + [
                     .lookup(set: KernelLayout.identities(family).name, key: .r(8), destination: .r(0)),
                     .metaSet(.mark, .r(0)),
