@@ -129,12 +129,9 @@ final class Anchor {
     private func startManager() throws {
         nextStart = nil
         keepLogSmall()
-        var ends: [Int32] = [-1, -1]
-        try system("socketpair") {
-            unsafe ends.withUnsafeMutableBufferPointer { unsafe cl_seqpacket_pair($0.baseAddress) }
-        }
-        let ours = Descriptor(owning: ends[0])
-        let theirs = Descriptor(owning: ends[1])
+        let ends = try ControlSocket.pair()
+        let ours = Descriptor(owning: ends.0)
+        let theirs = Descriptor(owning: ends.1)
         let paths = options.paths
         var plan = ProcessPlan(
             ["forged", "manager", "--listen-fd", "3", "--control-fd", "4", "--owner", "\(geteuid())", "--runtime-dir",

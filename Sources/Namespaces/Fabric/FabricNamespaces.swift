@@ -39,7 +39,7 @@ package struct FabricNamespaces: ~Copyable, Sendable {
                 let advice = UserNamespaceAdvice.sentence(
                     for: cause.errno, sysctl: UserNamespaceAdvice.systemSetting)
             else { throw error }
-            throw NamespaceError(.notAllowed, "\(advice) (\(cause))", cause: cause)
+            throw NamespaceError(.notAllowed, advice, cause: cause)
         }
     }
 

@@ -123,6 +123,18 @@ import Testing
         }
     }
 
+    @Test(.enabled(if: FabricFixture.missing(.userAlone) == nil))
+    func `names the setting that forbids namespaces`() throws {
+        let fabric = try FabricFixture(.userAlone)
+        for setting in ["max_user_namespaces", "max_net_namespaces"] {
+            // Within a user namespace the limit is that namespace's own.
+            let script = "echo 0 > /proc/sys/user/\(setting) && exec \(fabric.programs)/forge up"
+            let result = try fabric.run(["unshare", "--user", "--map-root-user", "sh", "-c", script])
+            #expect(result.status.code == 125)
+            #expect(result.errors.contains("sysctl user.\(setting) is 0"), "\(result.errors)")
+        }
+    }
+
     @Test(.enabled(if: FabricFixture.missing(.userWithSubordinates) == nil))
     func `maps the own id alone with --no-subids`() throws {
         let fabric = try FabricFixture(.userWithSubordinates)

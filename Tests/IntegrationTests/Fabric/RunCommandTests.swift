@@ -138,6 +138,73 @@ import Testing
         #expect(result.output == "both\n", "\(result.errors)")
     }
 
+    @Test(arguments: FabricFixture.availableOwners)
+    func `covers what etc resolv.conf leads to, be it a link, a link to nothing or nothing`(
+        owner: FabricFixture.Owner
+    ) throws {
+        let fabric = try fabric(owner)
+        let show = [
+            "\(fabric.programs)/forge", "run", "--network", "lab", "--name", "box", "--", "cat", "/etc/resolv.conf", "/etc/hosts",
+        ]
+        // Each in mounts of its own, over an /etc that is the machine's but for this file.
+        let cases = [
+            "echo stub > etc/stub; ln -s stub etc/resolv.conf", "ln -s ../no/such/file etc/resolv.conf",
+            "mknod etc/resolv.conf c 0 0",
+        ]
+        for (index, prepare) in cases.enumerated() {
+            let layers = "\(fabric.directory)/layers\(index)"
+            let made = try ProcessPlan(["sh", "-c", "mkdir -p \(layers)/etc \(layers)/work && cd \(layers) && \(prepare)"])
+                .run(timeoutSeconds: 5)
+            try #require(made.status.code == 0, "\(made.errors)")
+            var plan = fabric.plan(show)
+            let options = "lowerdir=/etc,upperdir=\(layers)/etc,workdir=\(layers)/work"
+            plan.steps.insert(
+                contentsOf: [
+                    .unshare([.mount]),
+                    .mount(source: "overlay", target: "/etc", type: "overlay", flags: 0, data: options),
+                ], at: 0)
+            let result = try plan.run(timeoutSeconds: 30)
+            #expect(result.status.code == 0, "\(prepare): \(result.errors)")
+            #expect(result.output.contains("Written by forge run"), "\(prepare)")
+            #expect(result.output.contains("box.lab box"), "\(prepare)")
+        }
+    }
+
+    @Test(arguments: FabricFixture.availableOwners)
+    func `attaches what a runtime under unshare makes, and nothing of the host's`(owner: FabricFixture.Owner) throws {
+        let fabric = try fabric(owner)
+        var plan = fabric.plan(
+            ["\(fabric.programs)/forge", "unshare", "--", "unshare", "--net", "sh", "-c", "echo $$; exec sleep 60"])
+        let pipe = try Pipe()
+        plan.descriptors = [0, pipe.writer.rawValue, 2]
+        let runtime = try plan.start()
+        let reader = pipe.keepReader()
+        let line = String(decoding: try reader.read(upTo: 100), as: UTF8.self)
+        let pid = try #require(Int32(line.filter(\.isNumber)), "pid \(runtime.pid) said \(line)")
+        let attached = try fabric.forge("attach", "--network", "lab", "--container", "c1", "--pid", "\(pid)")
+        #expect(attached.status.code == 0, "\(attached.errors)")
+        #expect(try fabric.forge("endpoint", "ls", "-q").output.split(separator: "\n").count == 1)
+        #expect(try fabric.forge("detach", "--container", "c1").status.code == 0)
+
+        func refusal(_ arguments: String...) throws -> String {
+            let result = try fabric.run(
+                ["\(fabric.programs)/forge", "attach", "--network", "lab", "--container", "c2"] + arguments)
+            #expect(result.status.code == 125)
+            #expect(result.errors.split(separator: "\n").count == 1)
+            return result.errors
+        }
+        #expect(try refusal("--pid", "2147483647").contains("2147483647"))
+        #expect(try refusal("--netns", "/etc/passwd").contains("/etc/passwd is not a network namespace"))
+        #expect(try refusal("--netns", "/no/such").contains("/no/such"))
+        if owner == .rootOnHost {
+            #expect(try refusal("--pid", "\(try #require(fabric.processes).anchor)").contains("own network namespace"))
+        } else {
+            // This test's own process is root's, on the host.
+            #expect(try refusal("--pid", "\(LabSockets.ownPID)").contains("belongs to another user"))
+        }
+        _ = runtime.pid
+    }
+
     // MARK: -
 
     /// Starts `forge run` and waits until its endpoint is there.

@@ -1,15 +1,14 @@
 internal import CLinux
-internal import Namespaces
-internal import Sys
+package import Sys
 
 /// One end of the socket pair between anchor and manager.
-struct ControlSocket: ~Copyable, Sendable {
-    let descriptor: Descriptor
+package struct ControlSocket: ~Copyable, Sendable {
+    package let descriptor: Descriptor
 
-    init(_ descriptor: consuming Descriptor) { self.descriptor = descriptor }
+    package init(_ descriptor: consuming Descriptor) { self.descriptor = descriptor }
 
     /// Sends a message, and a descriptor along with it. Never waits: a peer that does not read gets nothing.
-    borrowing func send(_ message: ControlMessage, with passenger: Int32? = nil) throws(SystemError) {
+    package borrowing func send(_ message: ControlMessage, with passenger: Int32? = nil) throws(SystemError) {
         let bytes = message.encoded
         let number = descriptor.rawValue
         let passengers = passenger.map { [$0] } ?? []
@@ -23,18 +22,27 @@ struct ControlSocket: ~Copyable, Sendable {
         }
     }
 
+    /// Two connected ends, each the caller's to close.
+    package static func pair() throws(SystemError) -> (Int32, Int32) {
+        var ends: [Int32] = [-1, -1]
+        try system("socketpair") {
+            unsafe ends.withUnsafeMutableBufferPointer { unsafe cl_seqpacket_pair($0.baseAddress) }
+        }
+        return (ends[0], ends[1])
+    }
+
     /// A message that has come.
-    struct Received: ~Copyable {
+    package struct Received: ~Copyable {
         /// Nil if it made no sense.
-        let message: ControlMessage?
+        package let message: ControlMessage?
         /// What came along; number -1 if nothing did.
-        let passenger: Descriptor
+        package let passenger: Descriptor
     }
 
     /// Takes what is there, without waiting.
     /// - Returns: nil when the other end is closed.
     /// - Throws: `Errno.again` when nothing is there.
-    borrowing func receive() throws(SystemError) -> Received? {
+    package borrowing func receive() throws(SystemError) -> Received? {
         var buffer = [UInt8](repeating: 0, count: ControlMessage.limit)
         var passenger: Int32 = -1
         var count: Int32 = 1
@@ -53,12 +61,12 @@ struct ControlSocket: ~Copyable, Sendable {
 }
 
 /// Who is at the other end of a connection.
-struct Peer: Hashable, Sendable {
-    let uid: UInt32
-    let pid: Int32
+package struct Peer: Hashable, Sendable {
+    package let uid: UInt32
+    package let pid: Int32
 
     /// As the calling process's user namespace counts.
-    init(of connection: Int32) throws(SystemError) {
+    package init(of connection: Int32) throws(SystemError) {
         var pid: Int32 = 0
         var uid: UInt32 = 0
         var gid: UInt32 = 0
@@ -66,7 +74,7 @@ struct Peer: Hashable, Sendable {
         self.init(uid: uid, pid: pid)
     }
 
-    init(uid: UInt32, pid: Int32) {
+    package init(uid: UInt32, pid: Int32) {
         self.uid = uid
         self.pid = pid
     }

@@ -1,7 +1,5 @@
-internal import Sys
-
 /// What anchor and manager say to each other, one datagram each. The manager faces callers, so the anchor believes nothing.
-enum ControlMessage: Hashable {
+package enum ControlMessage: Hashable, Sendable {
     /// Who is the peer of the connection that comes along? From the manager.
     case whoIs(id: UInt32)
     /// Ids as the host counts them. `errno` is 0 if they could be told.
@@ -12,9 +10,9 @@ enum ControlMessage: Hashable {
     case failed(String)
 
     /// Of any message.
-    static let limit = 1024
+    package static let limit = 1024
 
-    var encoded: [UInt8] {
+    package var encoded: [UInt8] {
         var bytes: [UInt8] = []
         func append(_ value: UInt32) {
             for shift in [24, 16, 8, 0] as [UInt32] { bytes.append(UInt8(truncatingIfNeeded: value >> shift)) }
@@ -38,7 +36,7 @@ enum ControlMessage: Hashable {
     }
 
     /// Nil if it is none of ours.
-    init?(_ bytes: ArraySlice<UInt8>) {
+    package init?(_ bytes: ArraySlice<UInt8>) {
         let words = bytes.dropFirst()
         func word(_ index: Int) -> UInt32 {
             words.dropFirst(index * 4).prefix(4).reduce(0) { $0 << 8 | UInt32($1) }
@@ -48,7 +46,7 @@ enum ControlMessage: Hashable {
         case (2, 16):
             self = .peer(id: word(0), errno: Int32(bitPattern: word(1)), uid: word(2), pid: Int32(bitPattern: word(3)))
         case (3, 0): self = .ready
-        case (4, 0..<Self.limit): self = .failed(String(decoding: words, as: UTF8.self))
+        case (4, ..<Self.limit): self = .failed(String(decoding: words, as: UTF8.self))
         default: return nil
         }
     }
