@@ -35,6 +35,8 @@ let package = Package(
         .library(name: "NetworkManager", targets: ["NetworkManager", "Model"]),
         .library(name: "ForgeAPI", targets: ["API", "Protos"]),
         .library(name: "ForgeKernel", targets: ["Sys", "Wire", "Netlink", "Namespaces"]),
+        // For the nested package Fuzz only.
+        .library(name: "FuzzTargets", targets: ["FuzzTargets"]),
         .executable(name: "forge", targets: ["forge"]),
         .executable(name: "forged", targets: ["forged"]),
     ],
@@ -89,6 +91,9 @@ let package = Package(
             ],
             swiftSettings: strict),
 
+        // What fuzzers and the tests that replay their corpora both run.
+        .target(name: "FuzzTargets", dependencies: ["Model", "Netlink", "Wire"], swiftSettings: strict),
+
         // X
         .executableTarget(
             name: "forge",
@@ -101,10 +106,33 @@ let package = Package(
         .testTarget(
             name: "APITests", dependencies: ["API", "Model", "Protos", "Sys", "Wire"] + grpc, swiftSettings: strict),
 
+        // Tests' support: puts every test process into private namespaces before main.
+        .target(name: "CLab", dependencies: ["CLinux"], path: "Tests/Support/CLab"),
+        .target(
+            name: "LabSupport", dependencies: ["CLab", "CLinux", "Model", "Namespaces", "Sys", "Wire"],
+            path: "Tests/Support/LabSupport", swiftSettings: strict),
+
         // Tests: no privileges needed.
+        .testTarget(
+            name: "NetlinkTests", dependencies: ["FuzzTargets", "Netlink", "Sys", "Wire"], swiftSettings: strict),
         .testTarget(name: "WireTests", dependencies: ["Wire"], swiftSettings: strict),
-        .testTarget(name: "ModelTests", dependencies: ["Model", "Wire"], swiftSettings: strict),
+        .testTarget(name: "ModelTests", dependencies: ["FuzzTargets", "Model", "Wire"], swiftSettings: strict),
+        .testTarget(
+            name: "BridgeTests", dependencies: ["Bridge", "Model", "Netlink", "Wire"], swiftSettings: strict),
+        .testTarget(
+            name: "FirewallTests", dependencies: ["Firewall", "LabSupport", "Model", "Wire"], swiftSettings: strict),
         .testTarget(name: "VNetTests", dependencies: ["Model", "VNet", "Wire"], swiftSettings: strict),
         .testTarget(name: "StoreTests", dependencies: ["Model", "Store", "Wire"], swiftSettings: strict),
+
+        .testTarget(
+            name: "NamespacesTests", dependencies: ["LabSupport", "Namespaces", "Sys"], swiftSettings: strict),
+
+        // Tests that make network namespaces: as root, or in a user namespace of one's own.
+        .testTarget(
+            name: "IntegrationTests",
+            dependencies: [
+                "Bridge", "Firewall", "LabSupport", "Model", "Namespaces", "Netlink", "NetworkManager", "Sys", "Wire",
+            ],
+            swiftSettings: strict),
     ]
 )

@@ -1,4 +1,4 @@
-internal import Wire
+package import Wire
 
 /// A rule as the kernel lists it.
 package struct NftRuleInfo: Hashable, Sendable {
@@ -118,7 +118,7 @@ func nftAttributes(_ message: Message) throws(DecodeError) -> (family: NftFamily
 }
 
 extension NftChain {
-    init(_ attributes: [Attribute], _ table: NftTable) throws(DecodeError) {
+    package init(_ attributes: [Attribute], _ table: NftTable) throws(DecodeError) {
         var hook: NftHook?
         if let parts = try attributes[type: Nfta.Chain.hook]?.nested() {
             hook = NftHook(
@@ -135,7 +135,7 @@ extension NftChain {
 }
 
 extension NftSetInfo {
-    init(_ attributes: [Attribute]) throws(DecodeError) {
+    package init(_ attributes: [Attribute]) throws(DecodeError) {
         name = attributes[type: Nfta.Set.name]?.string ?? ""
         flags = NftSetFlags(rawValue: try attributes[type: Nfta.Set.flags]?.integerBE() ?? 0)
         keyLength = Int(try attributes[type: Nfta.Set.keyLength]?.integerBE(as: UInt32.self) ?? 0)
@@ -146,7 +146,7 @@ extension NftSetInfo {
 }
 
 extension NftRuleInfo {
-    init(_ attributes: [Attribute]) throws(DecodeError) {
+    package init(_ attributes: [Attribute]) throws(DecodeError) {
         chain = attributes[type: Nfta.Rule.chain]?.string ?? ""
         handle = try attributes[type: Nfta.Rule.handle]?.integerBE() ?? 0
         var names: [String] = []
@@ -165,7 +165,7 @@ extension NftRuleInfo {
 
 extension NftElement {
     /// The elements of one message.
-    static func list(_ attributes: [Attribute]) throws(DecodeError) -> [NftElement] {
+    package static func list(_ attributes: [Attribute]) throws(DecodeError) -> [NftElement] {
         var elements: [NftElement] = []
         for entry in try attributes[type: Nfta.ElementList.elements]?.nested() ?? [] {
             elements.append(try NftElement(entry.nested()))
