@@ -31,13 +31,14 @@ public import Sys
     /// - Throws: what `body` throws; `NamespaceError` if the namespace cannot be entered.
     public func inside<R: ~Copyable>(_ namespace: borrowing Descriptor, _ body: () throws -> R) throws -> R {
         let number = namespace.rawValue
-        return try excursion({ () throws(NamespaceError) in
-            do throws(SystemError) {
-                try system("setns", "network namespace") { cl_setns(number, Int32(CL_NEWNET)) }
-            } catch {
-                throw NamespaceError(error)
-            }
-        }, body)
+        return try excursion(
+            { () throws(NamespaceError) in
+                do throws(SystemError) {
+                    try system("setns", "network namespace") { cl_setns(number, Int32(CL_NEWNET)) }
+                } catch {
+                    throw NamespaceError(error)
+                }
+            }, body)
     }
 
     /// Makes a network namespace, runs `body` in it, and hands back the namespace. It dies with its last holder.
@@ -57,7 +58,7 @@ public import Sys
     ) throws -> R {
         var outcome: Result<R, any Error>?
         let number = home.rawValue
-        try onThread {
+        onThread {
             do {
                 try enter()
                 defer {
@@ -78,13 +79,17 @@ public import Sys
         }
     }
 
-    private func onThread(_ body: () -> Void) throws(NamespaceError) {
+    private func onThread(_ body: () -> Void) {
         // The worker is done with the closure before `cl_worker_run` returns.
         withoutActuallyEscaping(body) { body in
             let job = Job(body)
             withExtendedLifetime(job) {
                 unsafe cl_worker_run(
-                    worker, { unsafe Unmanaged<Job>.fromOpaque($0!).takeUnretainedValue().body() },
+                    worker,
+                    { context in
+                        guard let context = unsafe context else { return }
+                        unsafe Unmanaged<Job>.fromOpaque(context).takeUnretainedValue().body()
+                    },
                     Unmanaged.passUnretained(job).toOpaque())
             }
         }

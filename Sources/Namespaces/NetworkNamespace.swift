@@ -24,7 +24,8 @@ public struct NetworkNamespace: ~Copyable, Sendable {
         let namespace = try openUnowned(path: path)
         try namespace.requireOwnership()
         if let current = try? current(), current.identity == namespace.identity {
-            throw NamespaceError(.own, "\(path) is the fabric's own network namespace, which cannot be attached to itself")
+            throw NamespaceError(
+                .own, "\(path) is the fabric's own network namespace, which cannot be attached to itself")
         }
         return namespace
     }
@@ -56,7 +57,8 @@ public struct NetworkNamespace: ~Copyable, Sendable {
             namespace = try openIfNetwork(path)
         } catch {
             switch error.errno {
-            case .access, .notPermitted: throw NamespaceError(.foreign, "\(path) belongs to another user", cause: error)
+            case .access, .notPermitted:
+                throw NamespaceError(.foreign, "\(path) belongs to another user", cause: error)
             case .noEntry: throw NamespaceError(.notANetworkNamespace, "\(path) does not exist", cause: error)
             default: throw NamespaceError(.system, "network namespace \(path)", cause: error)
             }
@@ -72,7 +74,9 @@ public struct NetworkNamespace: ~Copyable, Sendable {
         guard cl_filesystem_type(place.rawValue) == Int64(CL_NSFS_MAGIC) else { return nil }
         let descriptor = try Descriptor.open("/proc/self/fd/\(place.rawValue)", O_RDONLY)
         let number = descriptor.rawValue
-        guard try system("NS_GET_NSTYPE", path, { cl_ns_type(number) }) == Int32(CL_NEWNET) else { return nil }
+        guard try system("NS_GET_NSTYPE", path, { cl_ns_type(number) }) == Int32(CL_NEWNET) else {
+            return nil
+        }
         return try NetworkNamespace(descriptor, path: path)
     }
 

@@ -55,7 +55,9 @@ public struct SubordinateIDs: Hashable, Sendable {
 /// The login name of a user id, if it has one.
 package func accountName(uid: UInt32) -> String? {
     var room = [CChar](repeating: 0, count: 256)
-    let found = unsafe room.withUnsafeMutableBufferPointer { unsafe cl_user_name(uid, $0.baseAddress, $0.count) }
+    let found = unsafe room.withUnsafeMutableBufferPointer {
+        unsafe cl_user_name(uid, $0.baseAddress, $0.count)
+    }
     guard found == 0 else { return nil }
     return String(decoding: room.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
 }

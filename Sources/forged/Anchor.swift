@@ -64,9 +64,12 @@ final class Anchor {
             let wanted = [SIGCHLD, SIGTERM, SIGINT, SIGHUP]
             let signals = Descriptor(
                 owning: try system("signalfd") {
-                    unsafe wanted.withUnsafeBufferPointer { unsafe cl_signal_descriptor($0.baseAddress, Int32($0.count)) }
+                    unsafe wanted.withUnsafeBufferPointer {
+                        unsafe cl_signal_descriptor($0.baseAddress, Int32($0.count))
+                    }
                 })
-            return Anchor(options, ground, namespaces, signals: signals, subordinateIDs: subordinates.isUsable)
+            return Anchor(
+                options, ground, namespaces, signals: signals, subordinateIDs: subordinates.isUsable)
         } catch {
             throw Failure("\(error)")
         }
@@ -113,7 +116,8 @@ final class Anchor {
 
     private var untilNextStart: Int32 {
         guard let nextStart else { return -1 }
-        return Int32(clamping: max(0, Int(ContinuousClock.now.duration(to: nextStart) / .milliseconds(1)) + 1))
+        return Int32(
+            clamping: max(0, Int(ContinuousClock.now.duration(to: nextStart) / .milliseconds(1)) + 1))
     }
 
     private func takeSignals() throws {
@@ -134,8 +138,11 @@ final class Anchor {
         let theirs = Descriptor(owning: ends.1)
         let paths = options.paths
         var plan = ProcessPlan(
-            ["forged", "manager", "--listen-fd", "3", "--control-fd", "4", "--owner", "\(geteuid())", "--runtime-dir",
-                paths.runtimeDirectory, "--state-dir", paths.stateDirectory, "--restarts", "\(restartCount)"]
+            [
+                "forged", "manager", "--listen-fd", "3", "--control-fd", "4", "--owner", "\(geteuid())",
+                "--runtime-dir",
+                paths.runtimeDirectory, "--state-dir", paths.stateDirectory, "--restarts", "\(restartCount)",
+            ]
                 + (subordinateIDs ? ["--subids"] : []))
         // The very file that this process was started from, even if it has been replaced since.
         plan.program = "/proc/self/exe"

@@ -36,7 +36,9 @@ final class AnchorLink: Sendable {
                 }
                 // An answer to an earlier question that we gave up on is passed over.
                 if case .peer(id, let errno, let uid, let pid)? = received.message {
-                    guard errno == 0 else { throw SystemError("SO_PEERCRED", Errno(rawValue: errno), "connection") }
+                    guard errno == 0 else {
+                        throw SystemError("SO_PEERCRED", Errno(rawValue: errno), "connection")
+                    }
                     return Peer(uid: uid, pid: pid)
                 }
             }

@@ -3,7 +3,6 @@ internal import CLinux
 internal import Logging
 internal import Model
 internal import Namespaces
-internal import Namespaces
 internal import NetworkManager
 internal import Synchronization
 internal import Sys
@@ -23,7 +22,8 @@ final class FabricService: Sendable {
             .init(stateDirectory: context.paths.stateDirectory, ownsNamespace: context.mode == .rootless))
         let (context, log) = (context, log)
         let server = APIServer(
-            control: FabricDesk(manager: manager, context: context), socket: Descriptor(owning: context.listener)
+            control: FabricDesk(manager: manager, context: context),
+            socket: Descriptor(owning: context.listener)
         ) { connection in
             do {
                 if try context.isAllowed(connection) { return true }
@@ -65,7 +65,9 @@ private struct FabricDesk: FabricControl {
     }
     func network(_ name: String) async throws -> Network { try await manager.network(name) }
     func networks() async throws -> [Network] { await manager.networks() }
-    func setUpBridge(network: String) async throws -> Network { try await manager.setUpBridge(network: network) }
+    func setUpBridge(network: String) async throws -> Network {
+        try await manager.setUpBridge(network: network)
+    }
 
     func assign(_ request: EndpointRequest) async throws -> NetworkMember {
         try await manager.assign(request).member
@@ -74,23 +76,31 @@ private struct FabricDesk: FabricControl {
         try await manager.release(containerID: containerID, network: network)
     }
     func endpoint(_ name: String) async throws -> NetworkMember { try await manager.endpoint(name) }
-    func endpoints(network: String?) async throws -> [NetworkMember] { try await manager.endpoints(network: network) }
+    func endpoints(network: String?) async throws -> [NetworkMember] {
+        try await manager.endpoints(network: network)
+    }
 
-    func apply(_ policies: [FirewallPolicy]) async throws -> [PolicyChange] { try await manager.apply(policies) }
+    func apply(_ policies: [FirewallPolicy]) async throws -> [PolicyChange] {
+        try await manager.apply(policies)
+    }
     func deletePolicy(_ name: String) async throws -> FirewallPolicy { try await manager.deletePolicy(name) }
     func policy(_ name: String) async throws -> FirewallPolicy { try await manager.policy(name) }
     func policies() async throws -> [FirewallPolicy] { await manager.policies() }
     func explain(_ query: FlowQuery) async throws -> Explanation { try await manager.explain(query) }
 
-    func statistics(_ names: [String]) async throws -> [EndpointStatistics] { try await manager.statistics(names) }
+    func statistics(_ names: [String]) async throws -> [EndpointStatistics] {
+        try await manager.statistics(names)
+    }
 
     func status() async throws -> FabricStatus {
         var roles = [
-            FabricStatus.Role(name: "manager", pid: getpid(), uptime: uptime(of: getpid()), restarts: context.restarts)
+            FabricStatus.Role(
+                name: "manager", pid: getpid(), uptime: uptime(of: getpid()), restarts: context.restarts)
         ]
         if context.mode == .rootless {
             roles.insert(
-                FabricStatus.Role(name: "anchor", pid: getppid(), uptime: uptime(of: getppid()), restarts: 0), at: 0)
+                FabricStatus.Role(name: "anchor", pid: getppid(), uptime: uptime(of: getppid()), restarts: 0),
+                at: 0)
         }
         return FabricStatus(
             version: FabricVersion.text, mode: context.mode == .rootless ? .rootless : .host, roles: roles,
@@ -102,7 +112,8 @@ private struct FabricDesk: FabricControl {
 
     private func uptime(of pid: Int32) -> Duration {
         // proc(5): field 22 of stat is the start in ticks of 1/100 s since boot; the name before may hold anything.
-        let fields = ((try? readFile("/proc/\(pid)/stat")) ?? "").split(separator: ")").last?.split(separator: " ")
+        let fields = ((try? readFile("/proc/\(pid)/stat")) ?? "").split(separator: ")").last?.split(
+            separator: " ")
         let now = ((try? readFile("/proc/uptime")) ?? "").split(separator: " ").first.flatMap { Double($0) }
         guard let fields, fields.count > 19, let start = Double(fields[19]), let now else { return .zero }
         return .seconds(max(0, now - start / 100))

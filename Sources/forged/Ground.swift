@@ -40,7 +40,8 @@ struct Ground: ~Copyable {
             return try UnixSocket.listen(at: path)
         } catch {
             guard error.errno.rawValue == ENAMETOOLONG else { throw Failure("\(error)") }
-            throw Failure("socket path \(path) is longer than 107 bytes; FORGE_RUNTIME_DIR names a shorter directory")
+            throw Failure(
+                "socket path \(path) is longer than 107 bytes; FORGE_RUNTIME_DIR names a shorter directory")
         }
     }
 
@@ -82,7 +83,9 @@ struct ReadyPipe: ~Copyable {
     mutating func ready() { finish("ready\n") }
 
     /// - Parameter reason: one line.
-    mutating func failed(_ reason: String) { finish("failed \(reason.split(separator: "\n").joined(separator: "; "))\n") }
+    mutating func failed(_ reason: String) {
+        finish("failed \(reason.split(separator: "\n").joined(separator: "; "))\n")
+    }
 
     private mutating func finish(_ line: String) {
         guard let number = descriptor else { return }

@@ -24,7 +24,8 @@ enum ManagerRole {
         let link = AnchorLink(Descriptor(owning: options.control))
         let owner = options.owner
         let context = ManagerContext(
-            paths: options.paths, listener: options.listener, mode: .rootless, subordinateIDs: options.subordinateIDs,
+            paths: options.paths, listener: options.listener, mode: .rootless,
+            subordinateIDs: options.subordinateIDs,
             restarts: Int(options.restarts), isAllowed: { [owner, 0].contains(try link.peer(of: $0).uid) })
         // The namespaces end with the anchor, and everything in them too.
         return run(
@@ -67,7 +68,9 @@ enum ManagerRole {
             let wanted = [SIGTERM, SIGINT, SIGHUP]
             let signals = Descriptor(
                 owning: try system("signalfd") {
-                    unsafe wanted.withUnsafeBufferPointer { unsafe cl_signal_descriptor($0.baseAddress, Int32($0.count)) }
+                    unsafe wanted.withUnsafeBufferPointer {
+                        unsafe cl_signal_descriptor($0.baseAddress, Int32($0.count))
+                    }
                 })
             let ended = try Pipe()
             let endedWriter = ended.writer.rawValue

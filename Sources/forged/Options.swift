@@ -82,7 +82,9 @@ struct ManagerOptions {
             case "--listen-fd": listener = try Options.number(argument, rest.popFirst())
             case "--control-fd": control = try Options.number(argument, rest.popFirst())
             case "--owner":
-                guard let owner = rest.popFirst().flatMap({ UInt32($0) }) else { throw Failure("--owner needs a uid") }
+                guard let owner = rest.popFirst().flatMap({ UInt32($0) }) else {
+                    throw Failure("--owner needs a uid")
+                }
                 self.owner = owner
             case "--restarts": restarts = try Options.number(argument, rest.popFirst())
             case "--subids": subordinateIDs = true

@@ -24,9 +24,13 @@ import Testing
     }
 
     @Test func `says that a program does not exist or may not be run`() throws {
-        let missing = try #require(throws: NamespaceError.self) { try ProcessPlan(["no-such-program"]).run(timeoutSeconds: 1) }
+        let missing = try #require(throws: NamespaceError.self) {
+            try ProcessPlan(["no-such-program"]).run(timeoutSeconds: 1)
+        }
         #expect(missing.cause?.errno == .noEntry)
-        let forbidden = try #require(throws: NamespaceError.self) { try ProcessPlan(["/etc/passwd"]).run(timeoutSeconds: 1) }
+        let forbidden = try #require(throws: NamespaceError.self) {
+            try ProcessPlan(["/etc/passwd"]).run(timeoutSeconds: 1)
+        }
         #expect(forbidden.cause?.errno == .access)
     }
 

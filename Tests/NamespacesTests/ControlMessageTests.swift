@@ -4,7 +4,8 @@ import Testing
 
 @Suite struct ControlMessageTests {
     static let messages: [ControlMessage] = [
-        .whoIs(id: 7), .peer(id: .max, errno: 0, uid: 1000, pid: 4242), .peer(id: 1, errno: 9, uid: 0, pid: -1), .ready,
+        .whoIs(id: 7), .peer(id: .max, errno: 0, uid: 1000, pid: 4242),
+        .peer(id: 1, errno: 9, uid: 0, pid: -1), .ready,
         .failed(""), .failed("the database is of a newer version"),
     ]
 

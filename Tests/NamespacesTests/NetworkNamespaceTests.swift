@@ -24,7 +24,8 @@ import Testing
         #expect(another.identity != made.identity)
         let file = try Descriptor.open("/dev/null", 0)
         #expect(throws: NamespaceError.self) { try thread.inside(file) { 1 } }
-        #expect(try thread.inside(made.descriptor) { try NetworkNamespace.current().identity } == made.identity)
+        #expect(
+            try thread.inside(made.descriptor) { try NetworkNamespace.current().identity } == made.identity)
     }
 
     @Test func `sockets opened inside stay inside`() throws {
@@ -48,8 +49,11 @@ import Testing
         await withTaskGroup(of: Bool.self) { group in
             for index in 0..<200 {
                 group.addTask {
-                    guard let namespace = try? NetworkNamespace.open(path: paths[index % 2]) else { return false }
-                    return (try? thread.inside(namespace.descriptor) { try NetworkNamespace.current().identity })
+                    guard let namespace = try? NetworkNamespace.open(path: paths[index % 2]) else {
+                        return false
+                    }
+                    return
+                        (try? thread.inside(namespace.descriptor) { try NetworkNamespace.current().identity })
                         == identities[index % 2]
                 }
             }
@@ -68,7 +72,9 @@ import Testing
         #expect(try NetworkNamespace.open(pid: child.pid).identity == lab.namespace.identity)
     }
 
-    @Test(arguments: ["/etc/passwd", "/", "/dev/null", "/proc/self/ns/mnt", "/proc/self/ns/user", "/no/such/file"])
+    @Test(arguments: [
+        "/etc/passwd", "/", "/dev/null", "/proc/self/ns/mnt", "/proc/self/ns/user", "/no/such/file",
+    ])
     func `refuses a path that is not a network namespace`(path: String) throws {
         let error = try #require(throws: NamespaceError.self) { _ = try NetworkNamespace.open(path: path) }
         #expect(error.code == .notANetworkNamespace)
@@ -76,7 +82,9 @@ import Testing
     }
 
     @Test func `refuses the namespace that this process is in`() throws {
-        let error = try #require(throws: NamespaceError.self) { _ = try NetworkNamespace.open(path: "/proc/self/ns/net") }
+        let error = try #require(throws: NamespaceError.self) {
+            _ = try NetworkNamespace.open(path: "/proc/self/ns/net")
+        }
         #expect(error.code == .own)
     }
 

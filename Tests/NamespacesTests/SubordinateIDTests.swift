@@ -17,13 +17,16 @@ import Testing
     }
 
     @Test(arguments: [
-        "anna", "anna:1", "anna:x:5", "anna:5:x", "anna:5:0", "anna:0:5", "anna:-1:5", "anna:4294967295:2", "anna:1:2:3",
+        "anna", "anna:1", "anna:x:5", "anna:5:x", "anna:5:0", "anna:0:5", "anna:-1:5", "anna:4294967295:2",
+        "anna:1:2:3",
         ":1:2", "anna:99999999999:1", "# anna:1:2",
     ])
     func `passes over lines that make no sense`(line: String) {
         #expect(SubordinateIDs.parse(line, name: "anna", uid: 1001).isEmpty)
         #expect(
-            SubordinateIDs.parse(line + "\nanna:9:9\n", name: "anna", uid: 1001) == [IDRange(start: 9, count: 9)])
+            SubordinateIDs.parse(line + "\nanna:9:9\n", name: "anna", uid: 1001) == [
+                IDRange(start: 9, count: 9)
+            ])
     }
 
     @Test func `takes no more ranges than newuidmap is given`() {
@@ -56,8 +59,12 @@ import Testing
     }
 
     @Test func `names the setting that forbids user namespaces`() {
-        #expect(advice(.noSpace, ["user/max_user_namespaces": "0\n"])?.contains("user.max_user_namespaces is 0") == true)
-        #expect(advice(.noSpace, ["user/max_net_namespaces": "0"])?.contains("user.max_net_namespaces is 0") == true)
+        #expect(
+            advice(.noSpace, ["user/max_user_namespaces": "0\n"])?.contains("user.max_user_namespaces is 0")
+                == true)
+        #expect(
+            advice(.noSpace, ["user/max_net_namespaces": "0"])?.contains("user.max_net_namespaces is 0")
+                == true)
         #expect(
             advice(.notPermitted, ["kernel/unprivileged_userns_clone": "0"])?
                 .contains("kernel.unprivileged_userns_clone is 0") == true)

@@ -65,7 +65,8 @@ package struct CommandPlan: ~Copyable {
             plan.add(
                 .mount(
                     source: "tmpfs", target: path, type: "tmpfs",
-                    flags: UInt(MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC), data: "size=4k,nr_inodes=1,mode=755"))
+                    flags: UInt(MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC),
+                    data: "size=4k,nr_inodes=1,mode=755"))
         }
         if isRoot && record.mode == .host {
             plan.add(.boundCapabilities(Self.rootCapabilities))
@@ -97,22 +98,28 @@ package struct CommandPlan: ~Copyable {
             for name in names {
                 plan.add(
                     .mount(
-                        source: "\(files.directory)/\(name)", target: "/etc/\(name)", type: nil, flags: UInt(MS_BIND),
+                        source: "\(files.directory)/\(name)", target: "/etc/\(name)", type: nil,
+                        flags: UInt(MS_BIND),
                         data: nil))
             }
             return
         }
         // There is nothing to cover, or a link that leads nowhere: our files are laid over the whole directory.
         // overlayfs separates layers by colons.
-        let layer = files.directory.reduce(into: "") { $0 += $1 == ":" || $1 == "\\" || $1 == "," ? "\\\($1)" : "\($1)" }
-        plan.add(.mount(source: "overlay", target: "/etc", type: "overlay", flags: 0, data: "lowerdir=\(layer):/etc"))
+        let layer = files.directory.reduce(into: "") {
+            $0 += $1 == ":" || $1 == "\\" || $1 == "," ? "\\\($1)" : "\($1)"
+        }
+        plan.add(
+            .mount(
+                source: "overlay", target: "/etc", type: "overlay", flags: 0, data: "lowerdir=\(layer):/etc"))
     }
 
     private static func exists(_ path: String) -> Bool { unsafe access(path, F_OK) == 0 }
 
     /// The kernel takes half of what a group id can be: net/ipv4/ping.h.
     private static var lastMappedGroup: UInt64 {
-        let first = ((try? readFile("/proc/self/gid_map")) ?? "").split(separator: "\n").first?.split(separator: " ")
+        let first = ((try? readFile("/proc/self/gid_map")) ?? "").split(separator: "\n").first?.split(
+            separator: " ")
         let count = first.flatMap { $0.count == 3 ? UInt64($0[2]) : nil } ?? 1
         return min(count, 1 << 31) - 1
     }

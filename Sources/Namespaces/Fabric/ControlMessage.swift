@@ -15,7 +15,9 @@ package enum ControlMessage: Hashable, Sendable {
     package var encoded: [UInt8] {
         var bytes: [UInt8] = []
         func append(_ value: UInt32) {
-            for shift in [24, 16, 8, 0] as [UInt32] { bytes.append(UInt8(truncatingIfNeeded: value >> shift)) }
+            for shift in [24, 16, 8, 0] as [UInt32] {
+                bytes.append(UInt8(truncatingIfNeeded: value >> shift))
+            }
         }
         switch self {
         case .whoIs(let id):
@@ -44,7 +46,8 @@ package enum ControlMessage: Hashable, Sendable {
         switch (bytes.first, words.count) {
         case (1, 4): self = .whoIs(id: word(0))
         case (2, 16):
-            self = .peer(id: word(0), errno: Int32(bitPattern: word(1)), uid: word(2), pid: Int32(bitPattern: word(3)))
+            self = .peer(
+                id: word(0), errno: Int32(bitPattern: word(1)), uid: word(2), pid: Int32(bitPattern: word(3)))
         case (3, 0): self = .ready
         case (4, ..<Self.limit): self = .failed(String(decoding: words, as: UTF8.self))
         default: return nil

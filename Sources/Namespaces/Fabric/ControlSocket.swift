@@ -16,7 +16,8 @@ package struct ControlSocket: ~Copyable, Sendable {
             unsafe bytes.withUnsafeBytes { bytes in
                 unsafe passengers.withUnsafeBufferPointer {
                     unsafe cl_send_fds(
-                        number, bytes.baseAddress, bytes.count, $0.baseAddress, Int32($0.count), Int32(MSG_DONTWAIT))
+                        number, bytes.baseAddress, bytes.count, $0.baseAddress, Int32($0.count),
+                        Int32(MSG_DONTWAIT))
                 }
             }
         }

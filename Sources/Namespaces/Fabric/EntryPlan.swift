@@ -10,7 +10,8 @@ package struct EntryPlan: ~Copyable {
     private var mount: Descriptor?
 
     /// In the fabric's user and mount namespaces, as root there: what a container runtime is started in.
-    package static func fabric(_ command: [String], record: FabricRecord) throws(NamespaceError) -> EntryPlan {
+    package static func fabric(_ command: [String], record: FabricRecord) throws(NamespaceError) -> EntryPlan
+    {
         var entry = EntryPlan(plan: ProcessPlan(command))
         // With --host the fabric has none of its own, and every namespace can be attached as it is.
         if record.mode == .rootless {
@@ -78,13 +79,15 @@ package struct EntryPlan: ~Copyable {
     /// "/proc/12" of "/proc/12/ns/net".
     private static func processOf(_ path: String) -> String? {
         let parts = path.split(separator: "/")
-        guard parts.count == 4, parts[0] == "proc", UInt32(parts[1]) != nil, parts[2...] == ["ns", "net"] else { return nil }
+        guard parts.count == 4, parts[0] == "proc", UInt32(parts[1]) != nil, parts[2...] == ["ns", "net"]
+        else { return nil }
         return "/proc/\(parts[1])"
     }
 
     private static var currentDirectory: String {
         var room = [CChar](repeating: 0, count: Int(PATH_MAX))
-        guard unsafe room.withUnsafeMutableBufferPointer({ unsafe getcwd($0.baseAddress, $0.count) }) != nil else {
+        guard unsafe room.withUnsafeMutableBufferPointer({ unsafe getcwd($0.baseAddress, $0.count) }) != nil
+        else {
             return "/"
         }
         return String(decoding: room.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)

@@ -46,7 +46,8 @@ package struct FabricNamespaces: ~Copyable, Sendable {
     private static func pin(pid: Int32) throws(NamespaceError) -> FabricNamespaces {
         do throws(SystemError) {
             return FabricNamespaces(
-                user: try .open("/proc/\(pid)/ns/user", O_RDONLY), network: try .open("/proc/\(pid)/ns/net", O_RDONLY),
+                user: try .open("/proc/\(pid)/ns/user", O_RDONLY),
+                network: try .open("/proc/\(pid)/ns/net", O_RDONLY),
                 mount: try .open("/proc/\(pid)/ns/mnt", O_RDONLY))
         } catch {
             throw NamespaceError(error)

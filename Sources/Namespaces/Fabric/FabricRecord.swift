@@ -64,7 +64,8 @@ package struct FabricRecord: Hashable, Sendable, Codable {
         encoder.outputFormatting = [.sortedKeys, .prettyPrinted]
         guard let data = try? encoder.encode(self) else { throw SystemError("encode", .invalid, path) }
         let temporary = path + ".new"
-        try Descriptor.open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode: 0o600).write(Array(data) + [0x0A])
+        try Descriptor.open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode: 0o600).write(
+            Array(data) + [0x0A])
         try system("rename", path) { unsafe rename(temporary, path) }
     }
 
@@ -87,9 +88,12 @@ package struct FabricRecord: Hashable, Sendable, Codable {
         guard let pin else { throw NamespaceError(.gone, "the fabric has no namespaces of its own") }
         do throws(SystemError) {
             let descriptor = try Descriptor.open("/proc/\(pid)/fd/\(pin.descriptor)", O_RDONLY | O_NONBLOCK)
-            if try FileIdentity(of: descriptor) == FileIdentity(device: pin.device, inode: pin.inode) { return descriptor }
+            if try FileIdentity(of: descriptor) == FileIdentity(device: pin.device, inode: pin.inode) {
+                return descriptor
+            }
         } catch {
-            throw NamespaceError(.gone, "the fabric of process \(pid) cannot be entered: \(error)", cause: error)
+            throw NamespaceError(
+                .gone, "the fabric of process \(pid) cannot be entered: \(error)", cause: error)
         }
         throw NamespaceError(.gone, "the fabric of process \(pid) is gone")
     }

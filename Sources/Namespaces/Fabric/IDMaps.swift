@@ -23,7 +23,8 @@ package enum IDMaps {
                 // The kernel wants the whole map in one write, at most 340 lines of it.
                 try writeFile("/proc/\(pid)/\(name)", extents.prefix(340).joined())
             } catch {
-                throw NamespaceError(.mapping, "cannot write the id map of process \(pid): \(error)", cause: error)
+                throw NamespaceError(
+                    .mapping, "cannot write the id map of process \(pid): \(error)", cause: error)
             }
         }
     }
@@ -41,7 +42,9 @@ package enum IDMaps {
         return arguments
     }
 
-    private static func run(_ tool: String, _ pid: Int32, own: UInt32, _ ranges: [IDRange]) throws(NamespaceError) {
+    private static func run(_ tool: String, _ pid: Int32, own: UInt32, _ ranges: [IDRange])
+        throws(NamespaceError)
+    {
         let result: ProgramResult
         do throws(NamespaceError) {
             result = try ProcessPlan(arguments(tool, pid: pid, own: own, ranges)).run(timeoutSeconds: 10)
@@ -50,12 +53,14 @@ package enum IDMaps {
             throw NamespaceError(
                 .missingTool,
                 "this account has subordinate ids, but \(tool) is not installed: install the package uidmap (Debian, "
-                    + "Ubuntu) or shadow-utils (Fedora), or do without those ids with --no-subids", cause: error.cause)
+                    + "Ubuntu) or shadow-utils (Fedora), or do without those ids with --no-subids",
+                cause: error.cause)
         }
         guard result.status.code == 0 else {
             let words = result.errors.split(separator: "\n").joined(separator: "; ")
             throw NamespaceError(
-                .mapping, "\(tool) refused the subordinate ids (\(words.isEmpty ? "exit \(result.status.code)" : words)); "
+                .mapping,
+                "\(tool) refused the subordinate ids (\(words.isEmpty ? "exit \(result.status.code)" : words)); "
                     + "--no-subids does without them")
         }
     }

@@ -15,7 +15,8 @@ package enum UserNamespaceAdvice {
             return "network namespaces are turned off here: sysctl user.max_net_namespaces is 0"
         }
         if errno == .noSpace {
-            return "too many namespaces are in use: sysctl user.max_user_namespaces or user.max_net_namespaces"
+            return
+                "too many namespaces are in use: sysctl user.max_user_namespaces or user.max_net_namespaces"
         }
         guard errno == .notPermitted || errno == .access else { return nil }
         // Debian's own setting.
@@ -24,11 +25,15 @@ package enum UserNamespaceAdvice {
         }
         // Ubuntu 23.10 and later.
         if value("kernel/apparmor_restrict_unprivileged_userns") == "1" {
-            return "AppArmor restricts user namespaces here: set sysctl kernel.apparmor_restrict_unprivileged_userns to 0, "
+            return
+                "AppArmor restricts user namespaces here: set sysctl kernel.apparmor_restrict_unprivileged_userns to 0, "
                 + "or give forged an AppArmor profile that allows userns"
         }
-        return "user namespaces are not allowed here: a security module, a seccomp filter or a chroot forbids them"
+        return
+            "user namespaces are not allowed here: a security module, a seccomp filter or a chroot forbids them"
     }
 
-    package static func systemSetting(_ path: String) -> String? { try? readFile("/proc/sys/" + path, limit: 4096) }
+    package static func systemSetting(_ path: String) -> String? {
+        try? readFile("/proc/sys/" + path, limit: 4096)
+    }
 }

@@ -61,7 +61,9 @@ package struct ChildProcess: ~Copyable, Sendable {
         let size = MemoryLayout<cl_report>.size
         while true {
             let bytes: [UInt8]
-            do throws(SystemError) { bytes = try reports.readAll(limit: size) } catch { throw NamespaceError(error) }
+            do throws(SystemError) { bytes = try reports.readAll(limit: size) } catch {
+                throw NamespaceError(error)
+            }
             guard bytes.count == size else { return false }
             func field(_ index: Int) -> Int32 {
                 // struct cl_report: three host-order words.
@@ -69,7 +71,8 @@ package struct ChildProcess: ~Copyable, Sendable {
             }
             let step = Int(field(1))
             let cause = SystemError(
-                step < 0 ? "exec" : plan.steps.indices.contains(step) ? plan.steps[step].subject : "step \(step)",
+                step < 0
+                    ? "exec" : plan.steps.indices.contains(step) ? plan.steps[step].subject : "step \(step)",
                 Errno(rawValue: field(2)), step < 0 ? plan.arguments.first ?? "" : "")
             switch Int(field(0)) {
             case CL_REPORT_PAUSED: return true
@@ -81,7 +84,9 @@ package struct ChildProcess: ~Copyable, Sendable {
 
     /// Waits for the end.
     package mutating func wait() throws(NamespaceError) -> ExitStatus {
-        guard let status = try reap(hang: true) else { throw NamespaceError(SystemError("waitpid", .noProcess)) }
+        guard let status = try reap(hang: true) else {
+            throw NamespaceError(SystemError("waitpid", .noProcess))
+        }
         return status
     }
 

@@ -90,7 +90,9 @@ package struct ProcessPlan: Hashable, Sendable {
         guard let plan = unsafe cl_plan_new() else { throw NamespaceError(SystemError("calloc", .noMemory)) }
         defer { unsafe cl_plan_free(plan) }
         do throws(SystemError) {
-            for argument in arguments { try system("fork", argument) { unsafe cl_plan_argument(plan, argument) } }
+            for argument in arguments {
+                try system("fork", argument) { unsafe cl_plan_argument(plan, argument) }
+            }
             if let program { try system("fork", program) { unsafe cl_plan_program(plan, program) } }
             if let environment {
                 unsafe cl_plan_empty_environment(plan)
@@ -116,7 +118,8 @@ package struct ProcessPlan: Hashable, Sendable {
 extension ChildStep {
     fileprivate func append(to plan: OpaquePointer, optional: Bool) -> Int32 {
         func step(
-            _ kind: cl_step_kind, _ one: UInt64 = 0, _ two: UInt64 = 0, _ a: String? = nil, _ b: String? = nil,
+            _ kind: cl_step_kind, _ one: UInt64 = 0, _ two: UInt64 = 0, _ a: String? = nil,
+            _ b: String? = nil,
             _ c: String? = nil, _ d: String? = nil
         ) -> Int32 {
             unsafe cl_plan_step(plan, Int32(kind.rawValue), optional ? 1 : 0, one, two, a, b, c, d)

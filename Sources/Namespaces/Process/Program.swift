@@ -37,7 +37,8 @@ extension ProcessPlan {
         let output = try funnel { () throws(SystemError) in try Pipe() }
         let errors = try funnel { () throws(SystemError) in try Pipe() }
         plan.descriptors.replaceSubrange(
-            0..<min(3, plan.descriptors.count), with: [nothing.rawValue, output.writer.rawValue, errors.writer.rawValue])
+            0..<min(3, plan.descriptors.count),
+            with: [nothing.rawValue, output.writer.rawValue, errors.writer.rawValue])
         var child = try plan.start()
         let outputReader = output.keepReader()
         let errorReader = errors.keepReader()
@@ -51,7 +52,8 @@ extension ProcessPlan {
                 // poll(2) passes over negative descriptors.
                 let ready = try waitReadable(open, milliseconds: deadline.milliseconds)
                 for index in 0..<2 where ready[index] {
-                    let part = try index == 0 ? outputReader.read(upTo: 64 << 10) : errorReader.read(upTo: 64 << 10)
+                    let part =
+                        try index == 0 ? outputReader.read(upTo: 64 << 10) : errorReader.read(upTo: 64 << 10)
                     if part.isEmpty || texts[index].count > 1 << 20 { open[index] = -1 }
                     texts[index] += part
                 }

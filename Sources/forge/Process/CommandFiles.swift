@@ -20,7 +20,8 @@ struct CommandFiles {
             }
             // Read by whatever user the command becomes.
             for name in names {
-                let file = try Descriptor.open("\(files.directory)/\(name)", O_WRONLY | O_CREAT | O_EXCL, mode: 0o644)
+                let file = try Descriptor.open(
+                    "\(files.directory)/\(name)", O_WRONLY | O_CREAT | O_EXCL, mode: 0o644)
                 let number = file.rawValue
                 try system("fchmod", name) { fchmod(number, 0o644) }
             }
@@ -32,7 +33,9 @@ struct CommandFiles {
     }
 
     func write(_ endpoint: Forge_Network_V1_Endpoint) throws {
-        let own = endpoint.addresses.map { "\($0.address)\t\(endpoint.name).\(endpoint.vnet) \(endpoint.name)\n" }
+        let own = endpoint.addresses.map {
+            "\($0.address)\t\(endpoint.name).\(endpoint.vnet) \(endpoint.name)\n"
+        }
         let hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n" + own.joined()
         // Without a server the resolver asks 127.0.0.1, where nobody is, and so fails at once instead of after seconds.
         let resolver = "# Written by forge run. This network has no name server.\n"
@@ -61,7 +64,7 @@ enum FabricAccess {
             record = try FabricRecord.read(paths.record)
         } catch {
             guard error.errno == .noEntry else { throw Failure("\(error)") }
-            throw Failure("no fabric is running; forge up starts it")
+            throw Failure("no fabric is up (nobody answers at \(paths.socket)); start one with: forge up")
         }
         guard let record else { throw Failure("\(paths.record) is not of this version of forge") }
         guard record.uid == geteuid() else {

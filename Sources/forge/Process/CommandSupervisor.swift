@@ -57,7 +57,9 @@ enum CommandSupervisor {
                 let signal = unsafe all.withUnsafeBufferPointer {
                     unsafe cl_wait_signal($0.baseAddress, Int32($0.count), -1, &isFromProcess)
                 }
-                if passedOn.contains(signal) || fromTerminal.contains(signal) && isFromProcess == 1 { child.kill(signal) }
+                if passedOn.contains(signal) || fromTerminal.contains(signal) && isFromProcess == 1 {
+                    child.kill(signal)
+                }
             }
         } catch {
             Console.complain("\(error)")

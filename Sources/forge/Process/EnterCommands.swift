@@ -10,7 +10,8 @@ internal import Sys
 struct ExecCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "exec", abstract: "Run a command in an endpoint's namespaces.",
-        discussion: "The same policy applies to it as to everything in there. Exit codes are those of forge run.")
+        discussion:
+            "The same policy applies to it as to everything in there. Exit codes are those of forge run.")
 
     @Argument(help: "The endpoint: name, network/name, container id or id prefix.")
     var name: String
@@ -52,6 +53,12 @@ struct UnshareCommand: ParsableCommand {
         try EnteredCommand.run(command) { command in
             let paths = FabricPaths()
             try FabricLauncher.ensureRunning(paths)
+            // As root in there, forge and what embeds it would look for root's fabric.
+            for (name, path) in [
+                ("FORGE_RUNTIME_DIR", paths.runtimeDirectory), ("FORGE_STATE_DIR", paths.stateDirectory),
+            ] {
+                _ = unsafe setenv(name, path, 1)
+            }
             return try EntryPlan.fabric(command, record: try FabricAccess.record(paths))
         }
     }

@@ -85,7 +85,9 @@ enum FabricLauncher {
         case failed(String)
     }
 
-    private static func start(_ paths: FabricPaths, _ options: StartOptions, _ deadline: Deadline) throws -> Answer {
+    private static func start(_ paths: FabricPaths, _ options: StartOptions, _ deadline: Deadline) throws
+        -> Answer
+    {
         var plan = ProcessPlan(["forged", "--detached", "--ready-fd", "3"])
         plan.program = daemonPath
         if options.host { plan.arguments.append("--host") }
@@ -126,7 +128,8 @@ enum FabricLauncher {
         }
         let line = String(decoding: text, as: UTF8.self).split(separator: "\n").first ?? ""
         if line == "ready" { return .ready }
-        return .failed(line.hasPrefix("failed ") ? String(line.dropFirst(7)) : "forged ended before it was ready")
+        return .failed(
+            line.hasPrefix("failed ") ? String(line.dropFirst(7)) : "forged ended before it was ready")
     }
 
     /// Appends to the log; one that has grown is kept aside, once.
@@ -139,7 +142,9 @@ enum FabricLauncher {
     /// The `forged` beside this program, else the first in PATH.
     private static var daemonPath: String {
         let own = (try? ownPath()) ?? ""
-        let beside = own.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/") + "/forged"
+        let beside =
+            own.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
+            + "/forged"
         return unsafe access(beside, X_OK) == 0 ? beside : "forged"
     }
 

@@ -9,7 +9,8 @@ internal import Sys
 /// `forge run`: a program in a network of its own.
 struct RunCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "run", abstract: "Run a command in a network namespace of its own, attached to a network.",
+        commandName: "run",
+        abstract: "Run a command in a network namespace of its own, attached to a network.",
         discussion: """
             The command starts when its policy is in force. It sees the caller's files, an /etc/hosts and \
             /etc/resolv.conf of its own, and has no capability over the fabric. It ends with forge run.
@@ -83,7 +84,7 @@ struct RunCommand: ParsableCommand {
         request.vnet = network
         request.containerID = containerID
         request.pid = pid
-        request.name = name ?? ""
+        request.name = try given(name, "name")
         request.addresses = addresses
         request.labels = try labels.read()
         return request

@@ -22,12 +22,18 @@ func waiting<R: Sendable>(_ work: @escaping @Sendable () async throws -> R) thro
     let ending = [SIGINT, SIGTERM, SIGQUIT, SIGHUP]
     let signals = Descriptor(
         owning: try system("signalfd") {
-            unsafe ending.withUnsafeBufferPointer { unsafe cl_signal_descriptor($0.baseAddress, Int32($0.count)) }
+            unsafe ending.withUnsafeBufferPointer {
+                unsafe cl_signal_descriptor($0.baseAddress, Int32($0.count))
+            }
         })
     let input = try waitReadable([pipe.reader.rawValue, signals.rawValue])
-    if !input[0], case let signal = cl_read_signal(signals.rawValue), signal > 0 { throw Interruption(signal: signal) }
+    if !input[0], case let signal = cl_read_signal(signals.rawValue), signal > 0 {
+        throw Interruption(signal: signal)
+    }
     _ = try pipe.reader.read(upTo: 1)
-    guard let result = outcome.value.withLock({ $0 }) else { throw Failure("the work ended without a result") }
+    guard let result = outcome.value.withLock({ $0 }) else {
+        throw Failure("the work ended without a result")
+    }
     return try result.get()
 }
 

@@ -42,7 +42,9 @@ import Testing
         #expect(second.status.code == 1)
         let holder = try #require(fabric.processes).anchor
         #expect(
-            second.errors == "forged: another forged (process \(holder)) already serves \(fabric.paths.stateDirectory)\n")
+            second.errors
+                == "forged: another forged (process \(holder)) already serves \(fabric.paths.stateDirectory)\n"
+        )
         #expect(try fabric.forge("status").status.code == 0)
     }
 
@@ -77,7 +79,8 @@ import Testing
         let processes = try #require(fabric.processes)
         ProcessSignal.send(9, to: processes.anchor)
         #expect(
-            eventually { (try? Descriptor.open("/proc/\(processes.manager)/ns/net", 0)) == nil }, "the manager lived on")
+            eventually { (try? Descriptor.open("/proc/\(processes.manager)/ns/net", 0)) == nil },
+            "the manager lived on")
         try fabric.up()
         #expect(try fabric.forge("status").status.code == 0)
     }
@@ -100,7 +103,8 @@ import Testing
     func `says in one line why it cannot start`(owner: FabricFixture.Owner) throws {
         let fabric = try FabricFixture(owner)
         func failure(_ extra: [String], _ arguments: [String] = []) throws -> String {
-            let up = ["\(fabric.programs)/forge", "up"] + (owner == .rootOnHost ? ["--host"] : []) + arguments
+            let up =
+                ["\(fabric.programs)/forge", "up"] + (owner == .rootOnHost ? ["--host"] : []) + arguments
             let result = try fabric.plan(up, environment: extra).run(timeoutSeconds: 30)
             #expect(result.status.code == 125)
             #expect(result.errors.hasPrefix("forge: "))
@@ -168,7 +172,8 @@ import Testing
             except (BrokenPipeError, ConnectionResetError):
                 sys.exit(3)
             """
-        let greeting = HTTP2Greeting.client.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
+        let greeting = HTTP2Greeting.client.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }
+            .joined()
         let command = ["python3", "-c", script, fabric.paths.socket, greeting]
         var plan = uid == nil ? fabric.plan(command) : ProcessPlan(command)
         if let uid, uid != 0 { plan.add(.user(uid: uid, gid: uid)) }

@@ -14,7 +14,8 @@ import Testing
     }
 
     private func run(_ fabric: FabricFixture, _ command: String...) throws -> ProgramResult {
-        try fabric.run(["\(fabric.programs)/forge", "run", "--network", "lab", "--name", "box", "--"] + command)
+        try fabric.run(
+            ["\(fabric.programs)/forge", "run", "--network", "lab", "--name", "box", "--"] + command)
     }
 
     @Test(arguments: FabricFixture.availableOwners)
@@ -36,11 +37,13 @@ import Testing
         #expect(try fabric.forge("run", "--network", "lab").status.code == 125)
         // Nothing is left of any of them.
         #expect(try fabric.forge("endpoint", "ls", "-q").output == "")
-        #expect(try fabric.run(["sh", "-c", "ls \(fabric.paths.runtimeDirectory)/run | wc -l"]).output == "0\n")
+        #expect(
+            try fabric.run(["sh", "-c", "ls \(fabric.paths.runtimeDirectory)/run | wc -l"]).output == "0\n")
     }
 
     @Test(arguments: FabricFixture.availableOwners)
-    func `gives the command a network, names and no power over the fabric`(owner: FabricFixture.Owner) throws {
+    func `gives the command a network, names and no power over the fabric`(owner: FabricFixture.Owner) throws
+    {
         let fabric = try fabric(owner)
         let before = try readFile("/etc/hosts")
         let script = """
@@ -55,7 +58,9 @@ import Testing
         let lines = result.output.split(separator: "\n", omittingEmptySubsequences: true)
         #expect(result.status.code == 0 || result.errors.isEmpty, "\(result.errors)")
         let mask = try #require(
-            lines.first { $0.hasPrefix("CapEff:") }.flatMap { UInt64($0.dropFirst("CapEff:".count), radix: 16) })
+            lines.first { $0.hasPrefix("CapEff:") }.flatMap {
+                UInt64($0.dropFirst("CapEff:".count), radix: 16)
+            })
         if owner == .rootOnHost {
             // CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_SYS_ADMIN
             #expect(mask & (1 << 12 | 1 << 19 | 1 << 21) == 0)
@@ -65,8 +70,10 @@ import Testing
         }
         let uid = try fabric.run(["id", "-u"]).output
         #expect(result.output.contains("\n\(uid)"))
-        #expect(lines.contains { $0.contains("lo") && $0.split(separator: " ").count == 2 }, "\(result.output)")
-        #expect(lines.contains { $0.hasPrefix("10.77.0.") && $0.hasSuffix("box.lab box") }, "\(result.output)")
+        #expect(
+            lines.contains { $0.contains("lo") && $0.split(separator: " ").count == 2 }, "\(result.output)")
+        #expect(
+            lines.contains { $0.hasPrefix("10.77.0.") && $0.hasSuffix("box.lab box") }, "\(result.output)")
         #expect(lines.contains { $0.contains("Written by forge run") })
         #expect(lines.contains("0"))
         // The socket and the state are out of reach.
@@ -78,7 +85,8 @@ import Testing
     func `passes signals on`(owner: FabricFixture.Owner) throws {
         let fabric = try fabric(owner)
         for (signal, code) in [(15, 9), (10, 8), (2, 7)] as [(Int32, Int32)] {
-            let script = "trap 'exit 9' TERM; trap 'exit 8' USR1; trap 'exit 7' INT; while :; do sleep 0.05; done"
+            let script =
+                "trap 'exit 9' TERM; trap 'exit 8' USR1; trap 'exit 7' INT; while :; do sleep 0.05; done"
             var child = try start(fabric, "box", ["sh", "-c", script])
             // The shell sets its traps after the endpoint is there.
             pauseThread(milliseconds: 200)
@@ -88,14 +96,19 @@ import Testing
     }
 
     @Test(arguments: FabricFixture.availableOwners)
-    func `ends the command and releases its endpoint when forge run is killed`(owner: FabricFixture.Owner) throws {
+    func `ends the command and releases its endpoint when forge run is killed`(owner: FabricFixture.Owner)
+        throws
+    {
         let fabric = try fabric(owner)
         var child = try start(fabric, "box", ["sleep", "60"])
         let pid = try commandPID(fabric, "box")
         child.kill(9)
         _ = try child.wait()
-        #expect(eventually { (try? Descriptor.open("/proc/\(pid)/ns/net", 0)) == nil }, "the command lived on")
-        #expect(try eventually { try fabric.forge("endpoint", "ls", "-q").output == "" }, "the endpoint is still there")
+        #expect(
+            eventually { (try? Descriptor.open("/proc/\(pid)/ns/net", 0)) == nil }, "the command lived on")
+        #expect(
+            try eventually { try fabric.forge("endpoint", "ls", "-q").output == "" },
+            "the endpoint is still there")
     }
 
     @Test(arguments: FabricFixture.availableOwners)
@@ -144,7 +157,8 @@ import Testing
     ) throws {
         let fabric = try fabric(owner)
         let show = [
-            "\(fabric.programs)/forge", "run", "--network", "lab", "--name", "box", "--", "cat", "/etc/resolv.conf", "/etc/hosts",
+            "\(fabric.programs)/forge", "run", "--network", "lab", "--name", "box", "--", "cat",
+            "/etc/resolv.conf", "/etc/hosts",
         ]
         // Each in mounts of its own, over an /etc that is the machine's but for this file.
         let cases = [
@@ -153,8 +167,10 @@ import Testing
         ]
         for (index, prepare) in cases.enumerated() {
             let layers = "\(fabric.directory)/layers\(index)"
-            let made = try ProcessPlan(["sh", "-c", "mkdir -p \(layers)/etc \(layers)/work && cd \(layers) && \(prepare)"])
-                .run(timeoutSeconds: 5)
+            let made = try ProcessPlan([
+                "sh", "-c", "mkdir -p \(layers)/etc \(layers)/work && cd \(layers) && \(prepare)",
+            ])
+            .run(timeoutSeconds: 5)
             try #require(made.status.code == 0, "\(made.errors)")
             var plan = fabric.plan(show)
             let options = "lowerdir=/etc,upperdir=\(layers)/etc,workdir=\(layers)/work"
@@ -171,10 +187,15 @@ import Testing
     }
 
     @Test(arguments: FabricFixture.availableOwners)
-    func `attaches what a runtime under unshare makes, and nothing of the host's`(owner: FabricFixture.Owner) throws {
+    func `attaches what a runtime under unshare makes, and nothing of the host's`(owner: FabricFixture.Owner)
+        throws
+    {
         let fabric = try fabric(owner)
         var plan = fabric.plan(
-            ["\(fabric.programs)/forge", "unshare", "--", "unshare", "--net", "sh", "-c", "echo $$; exec sleep 60"])
+            [
+                "\(fabric.programs)/forge", "unshare", "--", "unshare", "--net", "sh", "-c",
+                "echo $$; exec sleep 60",
+            ])
         let pipe = try Pipe()
         plan.descriptors = [0, pipe.writer.rawValue, 2]
         let runtime = try plan.start()
@@ -197,7 +218,9 @@ import Testing
         #expect(try refusal("--netns", "/etc/passwd").contains("/etc/passwd is not a network namespace"))
         #expect(try refusal("--netns", "/no/such").contains("/no/such"))
         if owner == .rootOnHost {
-            #expect(try refusal("--pid", "\(try #require(fabric.processes).anchor)").contains("own network namespace"))
+            #expect(
+                try refusal("--pid", "\(try #require(fabric.processes).anchor)").contains(
+                    "own network namespace"))
         } else {
             // This test's own process is root's, on the host.
             #expect(try refusal("--pid", "\(LabSockets.ownPID)").contains("belongs to another user"))
@@ -214,7 +237,9 @@ import Testing
         plan.add(.newSession)
         var child = try plan.start()
         try child.waitUntilRunning()
-        let there = try eventually(seconds: 20) { try fabric.forge("endpoint", "inspect", name).status.code == 0 }
+        let there = try eventually(seconds: 20) {
+            try fabric.forge("endpoint", "inspect", name).status.code == 0
+        }
         try #require(there, "the endpoint did not come: \(fabric.log)")
         return child
     }

@@ -53,7 +53,9 @@ package final class FabricFixture {
         directory = try Self.makeDirectory()
         paths = FabricPaths(runtimeDirectory: directory + "/run", stateDirectory: directory + "/state")
         programs = directory + "/bin"
-        if let ids { try system("chown", directory) { [directory] in unsafe chown(directory, ids.uid, ids.gid) } }
+        if let ids {
+            try system("chown", directory) { [directory] in unsafe chown(directory, ids.uid, ids.gid) }
+        }
         // The build may lie where only root can look; here anybody can. The mount is the lab's alone.
         try system("mkdir", programs) { [programs] in unsafe mkdir(programs, 0o755) }
         let build = try Self.buildDirectory()
@@ -85,7 +87,9 @@ package final class FabricFixture {
         guard let account = owner.account else { return nil }
         // newuidmap is of no use within a user namespace, where its owner, root, is nobody.
         guard Lab.isRoot else { return "a fabric of \(account)'s is tested by root only" }
-        guard let ids = accountIDs(name: account) else { return "there is no user \(account): run scripts/setup --for test" }
+        guard let ids = accountIDs(name: account) else {
+            return "there is no user \(account): run scripts/setup --for test"
+        }
         let granted = SubordinateIDs.of(uid: ids.uid).isUsable
         guard granted == (owner == .userWithSubordinates) else {
             return "user \(account) has \(granted ? "" : "no ")subordinate ids"
@@ -102,12 +106,16 @@ package final class FabricFixture {
     /// A program as the fabric's owner would start it, on the host's network.
     package func plan(_ arguments: [String], environment extra: [String] = []) -> ProcessPlan {
         var plan = host.plan(arguments)
+        // The first of equal names counts.
         plan.environment =
-            [
-                "PATH=\(programs):/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=\(directory)", "LANG=C.UTF-8",
+            extra + [
+                "PATH=\(programs):/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                "HOME=\(directory)", "LANG=C.UTF-8",
                 "FORGE_RUNTIME_DIR=\(paths.runtimeDirectory)", "FORGE_STATE_DIR=\(paths.stateDirectory)",
-            ] + extra
-        if let libraries = Lab.environment("LD_LIBRARY_PATH") { plan.environment?.append("LD_LIBRARY_PATH=\(libraries)") }
+            ]
+        if let libraries = Lab.environment("LD_LIBRARY_PATH") {
+            plan.environment?.append("LD_LIBRARY_PATH=\(libraries)")
+        }
         if let ids { plan.add(.user(uid: ids.uid, gid: ids.gid)) }
         plan.add(.changeDirectory(directory))
         return plan

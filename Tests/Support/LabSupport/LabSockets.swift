@@ -13,7 +13,7 @@ package enum LabSockets {
     package enum Transport: Hashable, Sendable {
         case udp
         case tcp
-        fileprivate var kind: Int32 {
+        var kind: Int32 {
             Int32((self == .udp ? SOCK_DGRAM : SOCK_STREAM).rawValue | SOCK_CLOEXEC.rawValue)
         }
     }
@@ -25,7 +25,9 @@ package enum LabSockets {
         let socket = try place.socket(transport)
         try socket.setOption(SOL_SOCKET, SO_REUSEADDR, 1)
         let number = socket.rawValue
-        try unsafe place.use { name, length in try system("bind", "\(address):\(port)") { unsafe CLinux.bind(number, name, length) } }
+        try unsafe place.use { name, length in
+            try system("bind", "\(address):\(port)") { unsafe CLinux.bind(number, name, length) }
+        }
         if transport == .tcp { try system("listen", address) { listen(number, 64) } }
         return socket
     }
@@ -51,13 +53,17 @@ package enum LabSockets {
     }
 
     /// The next connection of a listening socket, within a time.
-    package static func accept(_ socket: borrowing Descriptor, timeoutSeconds: Double = 2) throws -> Descriptor {
+    package static func accept(_ socket: borrowing Descriptor, timeoutSeconds: Double = 2) throws
+        -> Descriptor
+    {
         try awaitInput(socket, seconds: timeoutSeconds)
         return try socket.accept()
     }
 
     /// Sends bytes on a connected socket.
-    package static func send(_ socket: borrowing Descriptor, _ text: String) throws { try socket.write(Array(text.utf8)) }
+    package static func send(_ socket: borrowing Descriptor, _ text: String) throws {
+        try socket.write(Array(text.utf8))
+    }
 
     /// What comes next, within a time.
     package static func receive(_ socket: borrowing Descriptor, timeoutSeconds: Double = 2) throws -> String {
@@ -74,7 +80,9 @@ package enum LabSockets {
         let number = socket.rawValue
         _ = try unsafe withUnsafeMutablePointer(to: &peer) { peer in
             try unsafe peer.withMemoryRebound(to: sockaddr.self, capacity: 1) { peer in
-                let got = try system("recvfrom") { unsafe recvfrom(number, &buffer, buffer.count, 0, peer, &length) }
+                let got = try system("recvfrom") {
+                    unsafe recvfrom(number, &buffer, buffer.count, 0, peer, &length)
+                }
                 try system("sendto") { unsafe sendto(number, buffer, got, 0, peer, length) }
             }
         }
@@ -110,9 +118,13 @@ package enum LabSockets {
         let request: [UInt8] = [isIPv6 ? 128 : 8, 0, 0, 0, 0, 0, 0, 1] + Array("forge".utf8)
         do {
             try unsafe place.use { name, length in
-                try system("sendto", address) { unsafe sendto(number, request, request.count, 0, name, length) }
+                try system("sendto", address) {
+                    unsafe sendto(number, request, request.count, 0, name, length)
+                }
             }
-        } catch let error as SystemError where [EPERM, ENETUNREACH, EHOSTUNREACH].contains(error.errno.rawValue) {
+        } catch let error as SystemError
+            where [EPERM, ENETUNREACH, EHOSTUNREACH].contains(error.errno.rawValue)
+        {
             return false
         }
         let milliseconds = Int32(timeoutSeconds * 1000)
@@ -137,7 +149,7 @@ package enum LabSockets {
 }
 
 /// An address and port as the kernel takes them.
-private struct Place {
+struct Place {
     private var storage = sockaddr_storage()
     private let length: socklen_t
     private let family: Int32
@@ -149,15 +161,21 @@ private struct Place {
             family = AF_INET
             length = socklen_t(MemoryLayout<sockaddr_in>.size)
             let name = sockaddr_in(
-                sin_family: sa_family_t(AF_INET), sin_port: port.bigEndian, sin_addr: four, sin_zero: (0, 0, 0, 0, 0, 0, 0, 0))
-            unsafe withUnsafeMutableBytes(of: &storage) { unsafe $0.storeBytes(of: name, as: sockaddr_in.self) }
+                sin_family: sa_family_t(AF_INET), sin_port: port.bigEndian, sin_addr: four,
+                sin_zero: (0, 0, 0, 0, 0, 0, 0, 0))
+            unsafe withUnsafeMutableBytes(of: &storage) {
+                unsafe $0.storeBytes(of: name, as: sockaddr_in.self)
+            }
         } else if unsafe inet_pton(AF_INET6, address, &six) == 1 {
             family = AF_INET6
             length = socklen_t(MemoryLayout<sockaddr_in6>.size)
             let name = sockaddr_in6(
-                sin6_family: sa_family_t(AF_INET6), sin6_port: port.bigEndian, sin6_flowinfo: 0, sin6_addr: six,
+                sin6_family: sa_family_t(AF_INET6), sin6_port: port.bigEndian, sin6_flowinfo: 0,
+                sin6_addr: six,
                 sin6_scope_id: 0)
-            unsafe withUnsafeMutableBytes(of: &storage) { unsafe $0.storeBytes(of: name, as: sockaddr_in6.self) }
+            unsafe withUnsafeMutableBytes(of: &storage) {
+                unsafe $0.storeBytes(of: name, as: sockaddr_in6.self)
+            }
         } else {
             throw SystemError("inet_pton", .invalid, address)
         }
