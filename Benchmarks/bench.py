@@ -44,7 +44,7 @@ def main():
         for row in rows:
             print(f"bench: {row.id} ...", file=sys.stderr, flush=True)
             results.append(report.measure(row, place))
-    report.table(results)
+    report.table(results, rows)
     report.write(results, options.output)
     return 0 if all(result["holds"] for result in results) else 1
 

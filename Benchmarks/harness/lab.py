@@ -55,7 +55,7 @@ class Lab:
     def __init__(self, binaries):
         self.directory = os.environ[MARK]
         self.binaries = binaries
-        self.cache = {}
+        self.up = ["up"] if os.environ["FORGE_BENCH_ROOT"] else ["up", "--no-subids"]
         self.started = []
 
     def __enter__(self):
@@ -73,7 +73,7 @@ class Lab:
             self.drop = ["setpriv", "--reuid", USER, "--regid", USER, "--init-groups", "--inh-caps=-all", "--"]
             self._make_reachable(user)
         else:
-            # Without real root the ordinary user is one of a user namespace further in.
+            # Without real root the ordinary user is one of a user namespace further in, where newuidmap has no power.
             self.drop = ["unshare", "--user", "--map-user=1000", "--map-group=1000", "--"]
         return self
 
@@ -137,7 +137,7 @@ class Lab:
 
     def fresh(self, network="bench", subnet="10.91.0.0/16", policy=True):
         """A running fabric with one empty network and a policy in force for endpoints labelled bench=yes."""
-        self.forge("up")
+        self.forge(*self.up)
         self.forge("network", "rm", network, "--force", check=False)
         self.forge("network", "create", network, "--subnet", subnet)
         if policy:

@@ -17,7 +17,7 @@ def memory_idle(lab):
     figures = []
     for _ in range(3):
         lab.forge("down", check=False)
-        lab.forge("up")
+        lab.forge(*lab.up)
         for _ in range(5):
             lab.forge("network", "ls")
         time.sleep(1)
@@ -46,7 +46,7 @@ def up_latency(lab):
     for _ in range(11):
         lab.forge("down", check=False)
         start = time.perf_counter()
-        lab.forge("up")
+        lab.forge(*lab.up)
         lab.forge("status")
         times.append((time.perf_counter() - start) * 1e3)
     return statistics.median(times), {}

@@ -33,7 +33,7 @@ class Row:
 def measure(row, lab):
     """The row's result as it stands in bench.json; a row that could not be measured says why and does not hold."""
     result = {"id": row.id, "what": row.what, "unit": row.unit, "ours": None, "against": {}, "ratio": None,
-              "bar": row.bar_text(), "holds": False}
+              "bar": row.bar, "holds": False}
     try:
         ours, against = row.measure(lab)
     except (Failure, subprocess.TimeoutExpired, OSError, ValueError, KeyError) as problem:
@@ -52,14 +52,15 @@ def measure(row, lab):
     return result
 
 
-def table(results):
+def table(results, rows):
+    bars = {row.id: row.bar_text() for row in rows}
     head = ["id", "what", "ours", "against", "ratio", "bar", "holds"]
     lines = [head]
     for result in results:
         ours = "-" if result["ours"] is None else f"{figure(result['ours'])} {result['unit']}"
         against = ", ".join(f"{name} {figure(value)}" for name, value in result["against"].items()) or "-"
         ratio = "-" if result["ratio"] is None else f"{result['ratio']:.2f}"
-        lines.append([result["id"], result["what"], ours, against, ratio, result["bar"],
+        lines.append([result["id"], result["what"], ours, against, ratio, bars[result["id"]],
                       "yes" if result["holds"] else "NO"])
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     for number, line in enumerate(lines):

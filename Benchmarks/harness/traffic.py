@@ -20,21 +20,16 @@ def throughput(lab):
     try:
         for name in ("server", "client"):
             wait_until(lambda: lab.forge("endpoint", "inspect", name, check=False).returncode == 0, name)
-        address = addresses(lab.forge_json("endpoint", "inspect", "server"))[0]
+        address = json.loads(lab.forge("endpoint", "inspect", "server").stdout)[0]["addresses"][0]["address"]
         ours, others = [], []
         for _ in range(ROUNDS):
-            ours.append(iperf(lambda *arguments: lab.forge("exec", "client", "--", *arguments), address))
+            ours.append(iperf(lambda *command, **more: lab.forge("exec", "client", "--", *command, **more), address))
             others.append(iperf(bare.run, bare.address))
         return statistics.median(ours), {"bare bridge": statistics.median(others)}
     finally:
         bare.close()
         for process in (client, server):
             stop(process)
-
-
-def addresses(endpoint):
-    endpoint = endpoint[0] if isinstance(endpoint, list) else endpoint
-    return [item["address"] for item in endpoint["addresses"]]
 
 
 def iperf(runner, address):
