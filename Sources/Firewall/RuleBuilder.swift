@@ -27,15 +27,17 @@ struct RuleBuilder {
         ]
     }
 
-    /// Neighbour discovery (RFC 4861, types 133 to 136) and multicast listener discovery (RFC 2710 and RFC 3810, types 130 to
-    /// 132 and 143) belong to the link, not to a conversation.
+    /// Neighbour discovery (RFC 4861: 133 to 136) belongs to the link, not to a conversation. Listener reports (RFC 2710, RFC
+    /// 3810: 130 to 132 and 143) are of no use where no port hears another: for each peer that the bridge answers for it would
+    /// tell every port.
     var linkUpkeep: [NftRule] {
         let type: [NftExpression] = [
             .meta(.l4proto, .r(0)), .cmp(.eq, .r(0), [58]), .payload(base: .transport, offset: 0, length: 1, .r(0)),
         ]
         return [
-            rule("neighbour and listener discovery", type + [.range(.eq, .r(0), [130], [136]), .verdict(.accept)]),
-            rule(nil, type + [.cmp(.eq, .r(0), [143]), .verdict(.accept)]),
+            rule("neighbour discovery", type + [.range(.eq, .r(0), [133], [136]), .verdict(.accept)]),
+            rule("listener reports", type + [.range(.eq, .r(0), [130], [132]), .verdict(.drop)]),
+            rule(nil, type + [.cmp(.eq, .r(0), [143]), .verdict(.drop)]),
         ]
     }
 

@@ -1,3 +1,4 @@
+import LabSupport
 import Model
 import Testing
 import Wire

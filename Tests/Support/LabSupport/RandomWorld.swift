@@ -1,18 +1,21 @@
-import Model
-import Wire
+package import Model
+package import Wire
 
 /// Small worlds with generated policies: few labels, few addresses and few ports, so that rules meet.
-struct RandomWorld {
-    var generator: SeededGenerator
-    var networks: [Network] = []
-    var members: [NetworkMember] = []
-    var policies: [FirewallPolicy] = []
+package struct RandomWorld {
+    package var generator: SeededGenerator
+    package var networks: [Network] = []
+    package var members: [NetworkMember] = []
+    package var policies: [FirewallPolicy] = []
 
-    static let ports: [UInt16] = [1, 79, 80, 81, 443, 8000, 8001, 8100, 65535]
-    static let blocks = ["10.1.0.0/24", "10.1.0.0/28", "10.1.0.8/29", "10.2.0.0/16", "203.0.113.0/24", "0.0.0.0/0", "fd00:1::/64", "2001:db8::/32", "::/0"]
-    static let outside = ["203.0.113.7", "198.51.100.9", "2001:db8::9", "2001:4860::1"]
+    package static let ports: [UInt16] = [1, 79, 80, 81, 443, 8000, 8001, 8100, 65535]
+    package static let blocks = [
+        "10.1.0.0/24", "10.1.0.0/28", "10.1.0.8/29", "10.2.0.0/16", "203.0.113.0/24", "0.0.0.0/0", "fd00:1::/64",
+        "2001:db8::/32", "::/0",
+    ]
+    package static let outside = ["203.0.113.7", "198.51.100.9", "2001:db8::9", "2001:db8:ff::1"]
 
-    init(seed: UInt64, policies count: Int = 6, endpoints: Int = 9) {
+    package init(seed: UInt64, policies count: Int = 6, endpoints: Int = 9) {
         generator = SeededGenerator(state: seed)
         let levels: [IsolationLevel] = [.none, .none, .peerOnly, .none]
         networks = (1...3).map { index in
@@ -26,7 +29,7 @@ struct RandomWorld {
         policies = (0..<count).map { policy("policy\($0)") }
     }
 
-    mutating func endpoint(_ index: Int) -> NetworkMember {
+    package mutating func endpoint(_ index: Int) -> NetworkMember {
         let network = networks[index % networks.count]
         let host = UInt128(2 + index / networks.count)
         return NetworkMember(
@@ -38,14 +41,14 @@ struct RandomWorld {
                 namespace: NamespaceReference(path: "/", device: 0, inode: 0)), in: network)
     }
 
-    mutating func labels() -> Labels {
+    package mutating func labels() -> Labels {
         var labels: Labels = [:]
         if Bool.random(using: &generator) { labels["app"] = ["web", "db", "front"].randomElement(using: &generator)! }
         if Bool.random(using: &generator) { labels["tier"] = ["a", "b"].randomElement(using: &generator)! }
         return labels
     }
 
-    mutating func policy(_ name: String) -> FirewallPolicy {
+    package mutating func policy(_ name: String) -> FirewallPolicy {
         var policy = FirewallPolicy(name: name, selector: selector())
         policy.directions = [[.ingress], [.egress], [.ingress, .egress]].randomElement(using: &generator)!
         if chance(4) { policy.allowPorts = ports() }
@@ -64,7 +67,7 @@ struct RandomWorld {
         return policy
     }
 
-    mutating func flow() -> Flow {
+    package mutating func flow() -> Flow {
         func side() -> FlowSide {
             if chance(4) { return FlowSide(try! IPAddress(Self.outside.randomElement(using: &generator)!)) }
             let member = members.randomElement(using: &generator)!
@@ -85,7 +88,7 @@ struct RandomWorld {
         }
     }
 
-    mutating func chance(_ of: Int) -> Bool { Int.random(in: 0..<of, using: &generator) == 0 }
+    package mutating func chance(_ of: Int) -> Bool { Int.random(in: 0..<of, using: &generator) == 0 }
 
     private mutating func selector() -> EndpointSelector {
         switch Int.random(in: 0..<6, using: &generator) {
@@ -125,10 +128,10 @@ struct RandomWorld {
 }
 
 /// SplitMix64: the same numbers for the same seed everywhere.
-struct SeededGenerator: RandomNumberGenerator {
+package struct SeededGenerator: RandomNumberGenerator {
     var state: UInt64
 
-    mutating func next() -> UInt64 {
+    package mutating func next() -> UInt64 {
         state &+= 0x9e37_79b9_7f4a_7c15
         var z = state
         z = (z ^ z >> 30) &* 0xbf58_476d_1ce4_e5b9
@@ -139,7 +142,7 @@ struct SeededGenerator: RandomNumberGenerator {
 
 extension FlowTransport {
     /// Protocol number and destination port, as the packet path sees them.
-    func numbers(_ family: IPFamily) -> (l4proto: UInt8, port: UInt16) {
+    package func numbers(_ family: IPFamily) -> (l4proto: UInt8, port: UInt16) {
         switch self {
         case .tcp(let port): (6, port)
         case .udp(let port): (17, port)
