@@ -22,7 +22,7 @@ extension NetworkManager {
                 throw error
             }
         } catch {
-            try? store.delete(networkID: network.id)
+            try? store.delete(networkID: network.id, endpointIDs: [])
             throw error
         }
         directory.insert(network)
@@ -41,13 +41,15 @@ extension NetworkManager {
             throw ModelError.precondition(
                 "network", network.name, "has \(members.count) endpoint\(members.count == 1 ? "" : "s"); release them or force it")
         }
-        var failures = members.flatMap { remove($0) }
+        // First: what cannot be recorded does not happen.
+        try store.delete(networkID: network.id, endpointIDs: members.map(\.id))
+        var failures = members.flatMap { takeApart($0) }
         do { try bridge.removeBridge(network) } catch { failures.append(error) }
         do { try firewall.removeNetwork(id: network.id) } catch { failures.append(error) }
-        try store.delete(networkID: network.id)
         directory.removeNetwork(id: network.id)
         allocators[network.id] = nil
         bridges[network.id] = nil
+        carriers[network.id] = nil
         log.info("network removed", metadata: ["network": "\(network.name)"])
         if !failures.isEmpty { throw TeardownError(failures: failures) }
         return network

@@ -64,12 +64,14 @@ extension NetworkManager {
 
     /// Sets right what links have lost; attaches endpoints whose link is missing, or releases them if their container is gone.
     func mendLinks() throws {
-        for network in directory.networks.values {
-            guard let index = bridges[network.id] else { continue }
-            let report = try bridge.repair(directory.members(of: network.id), network: network, bridge: index)
-            for repaired in report.repaired { log.notice("repaired", metadata: ["what": "\(repaired)"]) }
-            for id in report.missing { if let endpoint = directory.endpoints[id] { mend(endpoint) } }
-        }
+        for network in directory.networks.values { try mendLinks(of: network) }
+    }
+
+    func mendLinks(of network: Network) throws {
+        guard let index = bridges[network.id] else { return }
+        let report = try bridge.repair(directory.members(of: network.id), network: network, bridge: index)
+        for repaired in report.repaired { log.notice("repaired", metadata: ["what": "\(repaired)"]) }
+        for id in report.missing { if let endpoint = directory.endpoints[id] { mend(endpoint) } }
     }
 
     /// One endpoint whose link has gone: by somebody's hand, or with its container.
@@ -90,7 +92,7 @@ extension NetworkManager {
     }
 
     /// The namespace that an endpoint was attached to, if it is still there: a path may lead to another one by now.
-    private func reopen(_ reference: NamespaceReference) -> NetworkNamespace? {
+    func reopen(_ reference: NamespaceReference) -> NetworkNamespace? {
         guard let namespace = try? NetworkNamespace.open(path: reference.path),
             namespace.identity.device == reference.device, namespace.identity.inode == reference.inode
         else { return nil }

@@ -7,6 +7,7 @@ internal import Netlink
 extension NetworkManager {
     enum LinkChange: Sendable {
         case gone(String)
+        case carrier(String, Bool)
         /// The socket overflowed: anything may have happened.
         case lost
     }
@@ -40,8 +41,11 @@ extension NetworkManager {
         return KernelWatcher(socket) { socket in
             guard let messages = try? socket.nextNotifications() else { return [.lost] }
             return messages.compactMap { message in
-                guard case .deleted(let link) = try? LinkEvent(message) else { return nil }
-                return .gone(link.name)
+                switch try? LinkEvent(message) {
+                case .deleted(let link): .gone(link.name)
+                case .changed(let link): link.kind == "bridge" ? .carrier(link.name, link.flags.contains(.running)) : nil
+                case nil: nil
+                }
             }
         }
     }
@@ -63,6 +67,12 @@ extension NetworkManager {
                 mend(endpoint)
             } else if directory.networks.values.contains(where: { $0.bridgeName == name }) {
                 reconcileAndLog("bridge \(name) was removed")
+            }
+        case .carrier(let name, let isRunning):
+            guard let network = directory.networks.values.first(where: { $0.bridgeName == name }) else { break }
+            // A bridge without a live port forgets whom it answers for.
+            if carriers.updateValue(isRunning, forKey: network.id) == false, isRunning {
+                do { try mendLinks(of: network) } catch { log.error("repair", metadata: ["error": "\(error)"]) }
             }
         case .lost:
             reconcileAndLog("notifications were lost")
