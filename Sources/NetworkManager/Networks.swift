@@ -10,6 +10,7 @@ extension NetworkManager {
     /// Makes a network and its bridge.
     ///
     /// - Throws: `ModelError` naming the field: a name that is no DNS label or is taken, subnets that overlap, a bad MTU.
+    @discardableResult
     public func createNetwork(_ request: NetworkRequest) throws -> Network {
         let network = try AddressPlan.network(for: request, existing: Array(directory.networks.values))
         try store.save(network)

@@ -36,6 +36,7 @@ package final class FabricFixture {
     package let owner: Owner
     package let paths: FabricPaths
     /// Holds everything else of the fixture; the owner's.
+    private let temporary: TemporaryDirectory
     package let directory: String
     /// Where the programs are, readable by the owner.
     package let programs: String
@@ -50,7 +51,8 @@ package final class FabricFixture {
         self.owner = owner
         ids = owner.account.flatMap { accountIDs(name: $0) }
         host = try LabNamespace()
-        directory = try Self.makeDirectory()
+        temporary = try TemporaryDirectory()
+        directory = temporary.path
         paths = FabricPaths(runtimeDirectory: directory + "/run", stateDirectory: directory + "/state")
         programs = directory + "/bin"
         if let ids {
@@ -68,7 +70,6 @@ package final class FabricFixture {
             if (try? holder.waitForEnd(milliseconds: 8000)) != true { try? holder.signal(SIGKILL) }
         }
         _ = unsafe umount2(programs, Int32(MNT_DETACH))
-        _ = try? ProcessPlan(["rm", "-rf", "--one-file-system", directory]).run(timeoutSeconds: 10)
     }
 
     /// Whether tests with this owner can run here. Where they cannot: a failure in CI, else said loudly.
@@ -149,18 +150,6 @@ package final class FabricFixture {
         let children = (try? readFile("/proc/\(holder)/task/\(holder)/children")) ?? ""
         guard let manager = children.split(separator: " ").last.flatMap({ Int32($0) }) else { return nil }
         return (holder, manager)
-    }
-
-    private static func makeDirectory() throws -> String {
-        // Socket paths are short: unix(7) gives them 107 bytes.
-        var template = Array("/tmp/forge-lab-XXXXXX".utf8CString)
-        let made = unsafe template.withUnsafeMutableBufferPointer { room in
-            unsafe room.baseAddress.map { unsafe mkdtemp($0) != nil } ?? false
-        }
-        guard made else {
-            throw SystemError("mkdtemp", .current, "/tmp")
-        }
-        return String(decoding: template.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
     }
 
     /// Where this test program was built, and the others with it.

@@ -1,0 +1,128 @@
+import LabSupport
+import Model
+import Namespaces
+import NetworkManager
+import Sys
+import Testing
+import Wire
+
+/// The library as a container runtime embeds it, in the lab's own network namespace, which stands for the host.
+@Suite(.serialized, .enabled(if: Lab.isAvailable())) struct ManagerTests {
+    @Test func `a container gets an address and a handle to its statistics, and gives both back`() async throws {
+        try await withManager { manager in
+            let network = try await manager.createNetwork(NetworkRequest(name: "shop"))
+            let (web, front) = (try Container(), try Container())
+            let assigned = try await manager.assign(
+                containerID: "c-web", network: "shop", namespace: .path(web.path), name: "web", labels: ["app": "web"])
+            #expect(assigned.addresses.map(\.family) == [.v4, .v6])
+            #expect(assigned.addresses.allSatisfy { address in network.subnets.contains { $0.contains(address) } })
+            let other = try await manager.assign(containerID: "c-front", network: "shop", namespace: .path(front.path))
+
+            // Nobody has allowed anything: the attempt shows as a denial and as nothing else.
+            #expect(try !front.reaches(assigned.addresses[0], port: 80, at: web))
+            let denials = try await other.statistics().denials
+            #expect(denials.map(\.reason) == [.defaultDeny(.egress, endpoint: other.endpoint.name)])
+
+            #expect(try await manager.release(containerID: "c-web").map(\.endpoint.name) == ["web"])
+            #expect(try await manager.release(containerID: "c-web").isEmpty, "what is gone already is no error")
+            await #expect(throws: ModelError.notFound("endpoint", assigned.endpoint.id)) { try await assigned.statistics() }
+        }
+    }
+
+    @Test func `tightening a policy cuts the connections that it allowed, and no others`() async throws {
+        try await withManager { manager in
+            try await manager.createNetwork(NetworkRequest(name: "shop"))
+            let (web, front) = (try Container(), try Container())
+            let server = try await manager.assign(
+                containerID: "c-web", network: "shop", namespace: .path(web.path), name: "web", labels: ["app": "web"])
+            _ = try await manager.assign(containerID: "c-front", network: "shop", namespace: .path(front.path), name: "front")
+            var policy = FirewallPolicy(
+                name: "open", selector: EndpointSelector(),
+                ingress: [PolicyRule(ports: [PortRange(.tcp, 80...81)])], egress: [PolicyRule()])
+            #expect(try await manager.apply([policy]) == [.created])
+
+            for address in server.addresses {
+                let closing = try Connection(from: front, to: web, address, port: 80)
+                let staying = try Connection(from: front, to: web, address, port: 81)
+                #expect(try closing.carries("before"))
+                policy.ingress[0].ports = [PortRange(.tcp, 81...81)]
+                #expect(try await manager.apply([policy]) == [.updated])
+                #expect(try !closing.carries("after"), "nothing passes once the call has returned")
+                #expect(try staying.carries("still"))
+                policy.ingress[0].ports = [PortRange(.tcp, 80...81)]
+                try await manager.apply([policy])
+                #expect(try !closing.carries("later"), "nothing in mid-stream gets back in")
+            }
+        }
+    }
+
+    @Test func `the next manager adopts links, rules and connections as they are`() async throws {
+        let directory = try TemporaryDirectory()
+        let (web, front) = (try Container(), try Container())
+        var first: NetworkManager? = try await manager(directory)
+        _ = try await first?.createNetwork(NetworkRequest(name: "shop"))
+        let addresses = try #require(
+            try await first?.assign(containerID: "c-web", network: "shop", namespace: .path(web.path), name: "web").addresses)
+        _ = try await first?.assign(containerID: "c-front", network: "shop", namespace: .path(front.path), name: "front")
+        try await first?.apply([
+            FirewallPolicy(name: "open", selector: EndpointSelector(), ingress: [PolicyRule()], egress: [PolicyRule()])
+        ])
+        let connection = try Connection(from: front, to: web, addresses[0], port: 80)
+        #expect(try connection.carries("one"))
+        // As a process that was killed leaves things: nothing is taken down, and the store is free again.
+        await first?.stop()
+        first = nil
+
+        let second = try await manager(directory)
+        #expect(try connection.carries("two"))
+        #expect(try await second.endpoints().map(\.endpoint.addresses).contains(addresses))
+        #expect(try await second.deletePolicy("open").name == "open")
+        #expect(try !connection.carries("three"))
+        try await second.tearDown()
+    }
+
+    private func withManager(_ body: (NetworkManager) async throws -> Void) async throws {
+        let directory = try TemporaryDirectory()
+        let manager = try await manager(directory)
+        do { try await body(manager) } catch {
+            try? await manager.tearDown()
+            throw error
+        }
+        try await manager.tearDown()
+    }
+
+    private func manager(_ directory: TemporaryDirectory) async throws -> NetworkManager {
+        try await NetworkManager(.init(stateDirectory: directory.path, ownsNamespace: true))
+    }
+}
+
+/// A namespace to attach.
+private final class Container {
+    let namespace: LabNamespace
+    init() throws { namespace = try LabNamespace() }
+    var path: String { namespace.path }
+
+    func reaches(_ address: IPAddress, port: UInt16, at server: Container) throws -> Bool {
+        (try? Connection(from: self, to: server, address, port: port)) != nil
+    }
+}
+
+/// A TCP connection between two containers, both ends in hand.
+private final class Connection {
+    private let client: Descriptor
+    private let server: Descriptor
+
+    init(from source: Container, to destination: Container, _ address: IPAddress, port: UInt16) throws {
+        let listener = try destination.namespace.inside { try LabSockets.bind(.tcp, address.description, port: port) }
+        client = try source.namespace.inside {
+            try LabSockets.connect(.tcp, address.description, port: port, timeoutSeconds: 0.3)
+        }
+        server = try LabSockets.accept(listener)
+    }
+
+    /// Whether bytes get across within 300 ms.
+    func carries(_ text: String) throws -> Bool {
+        try LabSockets.send(client, text)
+        return (try? LabSockets.receive(server, timeoutSeconds: 0.3)) == text
+    }
+}
