@@ -57,15 +57,20 @@ extension NetworkManager {
 
         let id = Identifier.endpoint(networkID: network.id, containerID: request.containerID)
         if let existing = directory.endpoints[id] {
-            try requireSame(request, existing, reference)
-            return Assignment(member: NetworkMember(existing, in: network), manager: self)
+            if try isSame(request, reference, existing) {
+                return Assignment(member: NetworkMember(existing, in: network), manager: self)
+            }
+            // The container was started anew, and the kernel has not told yet that its old namespace is gone.
+            try request.validate()
+            let failures = remove(existing)
+            if !failures.isEmpty { throw TeardownError(failures: failures) }
         }
         guard let endpoint = try allocators[network.id]?.assign(request, namespace: reference) else {
             throw ModelError.notFound("network", request.network)
         }
 
-        try store.save(endpoint, .intent)
         do {
+            try store.save(endpoint, .intent)
             try firewall.setEndpoint(endpoint)
             do { try link(endpoint, network, opened) } catch {
                 try? firewall.removeEndpoint(id: endpoint.id)
@@ -78,7 +83,7 @@ extension NetworkManager {
             }
         } catch {
             allocators[endpoint.networkID]?.release(endpoint)
-            try? store.delete(endpointID: endpoint.id)
+            try? store.delete(endpointIDs: [endpoint.id])
             throw error
         }
         directory.insert(endpoint)
@@ -101,7 +106,9 @@ extension NetworkManager {
             endpoints = endpoints.filter { $0.networkID == id }
         }
         let members = try endpoints.map { try directory.member($0) }
-        let failures = endpoints.flatMap { remove($0) }
+        // First: what cannot be recorded does not happen.
+        if !endpoints.isEmpty { try store.delete(endpointIDs: endpoints.map(\.id)) }
+        let failures = endpoints.flatMap { takeApart($0) }
         if !failures.isEmpty { throw TeardownError(failures: failures) }
         return members
     }
@@ -125,6 +132,13 @@ extension NetworkManager {
 
     /// Runs attach backwards and goes on past failures.
     func remove(_ endpoint: Endpoint) -> [any Error] {
+        var failures = takeApart(endpoint)
+        do { try store.delete(endpointIDs: [endpoint.id]) } catch { failures.append(error) }
+        return failures
+    }
+
+    /// As `remove`, for an endpoint that is no longer recorded.
+    func takeApart(_ endpoint: Endpoint) -> [any Error] {
         var failures: [any Error] = []
         if let network = directory.networks[endpoint.networkID] {
             do { try bridge.detach(endpoint, network: network) } catch { failures.append(error) }
@@ -132,7 +146,6 @@ extension NetworkManager {
         do { try firewall.removeEndpoint(id: endpoint.id) } catch { failures.append(error) }
         // The address may be given to another: none of its connections may live on.
         do { try connections.cut { $0.involves(endpoint.addresses) } } catch { failures.append(error) }
-        do { try store.delete(endpointID: endpoint.id) } catch { failures.append(error) }
         allocators[endpoint.networkID]?.release(endpoint)
         directory.removeEndpoint(id: endpoint.id)
         log.info("endpoint released", metadata: ["endpoint": "\(endpoint.name)", "failures": "\(failures.count)"])
@@ -160,39 +173,44 @@ extension NetworkManager {
         switch source {
         case .path(let path):
             do { return try NetworkNamespace.open(path: path) } catch {
-                throw ModelError.invalid("netns", path, "\(error)")
+                throw ModelError.invalid("netns", path, wording(error))
             }
         case .pid(let pid):
             do { return try NetworkNamespace.open(pid: pid) } catch {
-                throw ModelError.invalid("pid", "\(pid)", "\(error)")
+                let isGone = error.code == .gone
+                throw ModelError.invalid(
+                    "pid", "\(pid)", isGone ? "there is no such process" : "its network namespace \(wording(error))")
             }
         }
     }
 
-    /// The same container may be attached again only as it is.
-    private func requireSame(
-        _ request: EndpointRequest, _ existing: Endpoint, _ namespace: NamespaceReference
-    ) throws(ModelError) {
-        func refuse(_ field: String, _ was: String, _ asked: String) -> ModelError {
-            .exists("container", request.containerID, "is attached already with \(field) \(was), not \(asked)")
-        }
-        if (existing.namespace.device, existing.namespace.inode) != (namespace.device, namespace.inode) {
-            throw refuse("network namespace", existing.namespace.path, namespace.path)
-        }
-        if let name = request.name, name != existing.name { throw refuse("name", existing.name, name) }
-        if request.labels != existing.labels {
-            throw refuse("labels", describe(existing.labels), describe(request.labels))
-        }
-        for address in request.addresses where !existing.addresses.contains(address) {
-            throw refuse("addresses", existing.addresses.map(\.description).joined(separator: ", "), address.description)
-        }
-        if let mac = request.mac, mac != existing.mac { throw refuse("MAC", existing.mac.description, mac.description) }
-        if let interface = request.interfaceName, interface != existing.interfaceName {
-            throw refuse("interface", existing.interfaceName, interface)
+    /// What is wrong with a namespace, to be read after the name that the caller has for it.
+    private func wording(_ error: NamespaceError) -> String {
+        switch error.code {
+        case .notANetworkNamespace where error.cause?.errno == .noEntry: "does not exist"
+        case .notANetworkNamespace: "is not a network namespace"
+        case .own: "is the fabric's own, which cannot be attached to itself"
+        case .foreign where configuration.ownsNamespace:
+            "belongs to another user, or to the host: what makes namespaces to attach is started with forge unshare"
+        case .foreign: "belongs to another user"
+        default: error.description
         }
     }
 
-    private func describe(_ labels: Labels) -> String {
-        "{" + labels.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: ", ") + "}"
+    /// Whether a request asks for what is there already; false if what is there was of a namespace that has gone.
+    /// - Throws: if it asks for something else, since the same container may be attached again only as it is.
+    private func isSame(
+        _ request: EndpointRequest, _ namespace: NamespaceReference, _ existing: Endpoint
+    ) throws(ModelError) -> Bool {
+        if (existing.namespace.device, existing.namespace.inode) == (namespace.device, namespace.inode) {
+            try request.check(matches: existing)
+            return true
+        }
+        guard reopen(existing.namespace) == nil else {
+            throw .exists(
+                "container", request.containerID,
+                "is attached with network namespace \(existing.namespace.path), not \(namespace.path)")
+        }
+        return false
     }
 }

@@ -83,8 +83,11 @@ package final class SQLiteStore: StateStore {
         }
     }
 
-    package func delete(networkID: String) throws(StoreError) {
-        try attempt { try run($0, "DELETE FROM networks WHERE id = ?", [networkID]) }
+    package func delete(networkID: String, endpointIDs: [String]) throws(StoreError) {
+        try attempt { db in
+            for id in endpointIDs { try run(db, "DELETE FROM endpoints WHERE id = ?", [id]) }
+            try run(db, "DELETE FROM networks WHERE id = ?", [networkID])
+        }
     }
 
     package func save(_ endpoint: Endpoint, _ state: EndpointState) throws(StoreError) {
@@ -95,8 +98,10 @@ package final class SQLiteStore: StateStore {
         try attempt { try run($0, "UPDATE endpoints SET state = 'attached' WHERE id = ?", [endpointID]) }
     }
 
-    package func delete(endpointID: String) throws(StoreError) {
-        try attempt { try run($0, "DELETE FROM endpoints WHERE id = ?", [endpointID]) }
+    package func delete(endpointIDs: [String]) throws(StoreError) {
+        try attempt { db in
+            for id in endpointIDs { try run(db, "DELETE FROM endpoints WHERE id = ?", [id]) }
+        }
     }
 
     package func save(policies: [FirewallPolicy], remove: [String]) throws(StoreError) {

@@ -33,14 +33,16 @@ package protocol StateStore: Sendable {
 
     /// Writes a network, or writes it anew.
     func save(_ network: Network) throws(StoreError)
-    /// - Throws: if endpoints still belong to it.
-    func delete(networkID: String) throws(StoreError)
+    /// Removes a network and these endpoints of its.
+    /// - Throws: if other endpoints belong to it.
+    func delete(networkID: String, endpointIDs: [String]) throws(StoreError)
 
     /// Writes an endpoint, or writes it anew. Its network must be stored.
     func save(_ endpoint: Endpoint, _ state: EndpointState) throws(StoreError)
     /// Does nothing for an endpoint that is not stored.
     func markAttached(endpointID: String) throws(StoreError)
-    func delete(endpointID: String) throws(StoreError)
+    /// Removes what is stored of these.
+    func delete(endpointIDs: [String]) throws(StoreError)
 
     /// Writes and removes policies in one transaction.
     func save(policies: [FirewallPolicy], remove: [String]) throws(StoreError)

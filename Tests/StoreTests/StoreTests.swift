@@ -87,10 +87,10 @@ private func mode(_ path: String) throws -> Int? {
             policies: [changed, FirewallPolicy(name: "b", selector: EndpointSelector())], remove: ["c"])
         try store.save(policies: [], remove: ["b"])
         #expect(try store.loadAll().policies == [changed])
-        try store.delete(endpointID: web.id)
-        try store.delete(endpointID: web.id)
+        try store.delete(endpointIDs: [web.id])
+        try store.delete(endpointIDs: [web.id])
         try store.markAttached(endpointID: web.id)
-        try store.delete(networkID: shop.id)
+        try store.delete(networkID: shop.id, endpointIDs: [])
         let state = try store.loadAll()
         #expect(state.networks.isEmpty && state.endpoints.isEmpty)
     }
@@ -103,7 +103,7 @@ private func mode(_ path: String) throws -> Int? {
         #expect(throws: StoreError.self) { try store.save(web, .intent) }
         try store.save(shop)
         try store.save(web, .intent)
-        let error = #expect(throws: StoreError.self) { try store.delete(networkID: shop.id) }
+        let error = #expect(throws: StoreError.self) { try store.delete(networkID: shop.id, endpointIDs: []) }
         #expect(error?.code == .conflict)
         #expect(try store.loadAll().networks.count == 1)
     }
