@@ -4,6 +4,11 @@ struct DocumentChunk {
     let text: String
     let firstLine: Int
 
+    /// Lines up to the last that is not blank.
+    var lineCount: Int {
+        1 + text.utf8.reversed().drop(while: DocumentChunk.isBlank).count { $0 == DocumentChunk.newline }
+    }
+
     private static let dash = UInt8(ascii: "-")
     private static let newline = UInt8(ascii: "\n")
 

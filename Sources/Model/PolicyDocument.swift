@@ -114,7 +114,8 @@ public enum PolicyDocument {
 
     private static func problem(_ error: any Error, _ chunk: DocumentChunk) -> PolicyDocumentError.Problem {
         func at(_ line: Int, _ reason: String) -> PolicyDocumentError.Problem {
-            .init(line: chunk.firstLine + line - 1, "not YAML: \(reason)")
+            // The end of the text counts as a line of its own, where nobody would look.
+            .init(line: chunk.firstLine + min(line, chunk.lineCount) - 1, "not YAML: \(reason)")
         }
         switch error as? YamlError {
         case .scanner(let context, let reason, let mark, _), .parser(let context, let reason, let mark, _),

@@ -117,6 +117,8 @@ struct PolicyReader {
         -> EndpointSelector?
     {
         guard !fields.isEmpty else {
+            // Keys that are not known have been refused already.
+            guard node.mapping?.isEmpty ?? true else { return nil }
             refuse(node, path, "{}", "names nothing: write all to mean every endpoint")
             return nil
         }
@@ -139,9 +141,11 @@ struct PolicyReader {
 // MARK: - Nodes
 
 extension PolicyReader {
-    private mutating func refuse(_ node: Node, _ path: String, _ value: String?, _ reason: String) {
+    private mutating func refuse(
+        _ node: Node, _ path: String, _ value: String?, line: Int? = nil, _ reason: String
+    ) {
         guard problems.count < PolicyLimits.problems else { return }
-        problems.append(.init(line: note(node, path), path: path, value: value, reason))
+        problems.append(.init(line: line ?? note(node, path), path: path, value: value, reason))
     }
 
     /// Remembers where a field stands.
@@ -183,7 +187,8 @@ extension PolicyReader {
                 fields[key] = value
             } else {
                 let path = path.isEmpty ? key : "\(path).\(key)"
-                refuse(value, path, nil, "unknown key; known are \(known.joined(separator: ", "))")
+                // Where the key stands; its value may begin on a later line.
+                refuse(value, path, nil, line: lines[path], "unknown key; known are \(known.joined(separator: ", "))")
             }
         }
         return fields
