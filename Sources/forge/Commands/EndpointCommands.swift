@@ -46,6 +46,9 @@ struct Attach: AsyncParsableCommand {
 
     func run() async throws {
         let labels = try labels.read()
+        let name = try given(name, "name")
+        let mac = try given(mac, "mac")
+        let ifname = try given(ifname, "ifname")
         let endpoint = try await Connection.with(starting: true) { client in
             try await client.assignEndpoint(
                 .with {
@@ -53,11 +56,11 @@ struct Attach: AsyncParsableCommand {
                     $0.containerID = container
                     if let netns { $0.netnsPath = netns }
                     if let pid { $0.pid = pid }
-                    $0.name = name ?? ""
+                    $0.name = name
                     $0.labels = labels
                     $0.addresses = ip
-                    $0.mac = mac ?? ""
-                    $0.interfaceName = ifname ?? ""
+                    $0.mac = mac
+                    $0.interfaceName = ifname
                 }
             ).endpoint
         }
@@ -81,11 +84,12 @@ struct Detach: AsyncParsableCommand {
     var network: String?
 
     func run() async throws {
+        let network = try given(network, "network")
         let released = try await Connection.with { client in
             try await client.releaseEndpoint(
                 .with {
                     $0.containerID = container
-                    $0.vnet = network ?? ""
+                    $0.vnet = network
                 }
             ).released
         }
@@ -110,7 +114,8 @@ struct EndpointList: AsyncParsableCommand {
     @OptionGroup var listing: ListingOptions
 
     func run() async throws {
-        let endpoints = try await Connection.with { try await $0.allEndpoints(vnet: network ?? "") }
+        let network = try given(network, "network")
+        let endpoints = try await Connection.with { try await $0.allEndpoints(vnet: network) }
         try listing.show(
             endpoints.sorted { ($0.vnet, $0.name) < ($1.vnet, $1.name) },
             [

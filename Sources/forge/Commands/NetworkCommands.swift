@@ -1,5 +1,6 @@
 internal import API
 internal import ArgumentParser
+internal import Model
 internal import Protos
 internal import SwiftProtobuf
 
@@ -55,7 +56,8 @@ struct NetworkCreate: AsyncParsableCommand {
     @OptionGroup var labels: LabelOptions
 
     func run() async throws {
-        if mtu == 0 { throw Failure("mtu \"0\": must be at least 576") }
+        // In the API 0 is no choice at all.
+        if mtu == 0 { throw Failure("mtu \"0\": IPv6 needs at least \(NetworkRequest.smallestIPv6MTU) bytes") }
         let labels = try labels.read()
         let vnet = try await Connection.with(starting: true) { client in
             try await client.createVNet(

@@ -23,12 +23,13 @@ struct PolicyApply: AsyncParsableCommand {
     var file: String
 
     func run() async throws {
-        let document = try read()
+        let name = file == "-" ? "stdin" : file
+        let document = try read(name)
         let applied = try await Connection.with(starting: true) { client in
             try await client.applyFirewall(
                 .with {
                     $0.document = document
-                    $0.documentName = file == "-" ? "stdin" : file
+                    $0.documentName = name
                 }
             ).applied
         }
@@ -41,17 +42,17 @@ struct PolicyApply: AsyncParsableCommand {
         }
     }
 
-    private func read() throws -> String {
+    private func read(_ name: String) throws -> String {
         let text: String
         do throws(SystemError) {
             text = try readFile(file == "-" ? "/dev/stdin" : file, limit: PolicyDocument.textLimit + 1)
         } catch {
-            throw Failure("\(file): \(error.errno)")
+            throw Failure("\(name): \(error.errno)")
         }
         guard text.utf8.count <= PolicyDocument.textLimit else {
-            throw Failure("\(file): is larger than \(PolicyDocument.textLimit) bytes")
+            throw Failure("\(name): is larger than \(PolicyDocument.textLimit) bytes")
         }
-        guard !text.isEmpty else { throw Failure("\(file): is empty") }
+        guard !text.isEmpty else { throw Failure("\(name): is empty") }
         return text
     }
 }
@@ -138,7 +139,7 @@ struct PolicyExplain: AsyncParsableCommand {
         var request = Forge_Network_V1_ExplainRequest()
         request.from = from
         request.to = to
-        if let port { try read(port, &request) }
+        let range = try port.map { try read($0, &request) }
         let answer = try await Connection.with { try await $0.explain(request) }
         if format == .json {
             Console.line(try JSON.object(answer))
@@ -151,10 +152,10 @@ struct PolicyExplain: AsyncParsableCommand {
         Console.line("\(answer.verdict == .allow ? "allowed" : "denied"): \(reasons.joined(separator: ", "))")
         Console.line("  from  \(text(answer.from))")
         Console.line("  to    \(text(answer.to))")
-        if let port { Console.line("  port  \(port)") }
+        if let range { Console.line("  port  \(range)") }
     }
 
-    private func read(_ port: String, _ request: inout Forge_Network_V1_ExplainRequest) throws {
+    private func read(_ port: String, _ request: inout Forge_Network_V1_ExplainRequest) throws -> PortRange {
         let range: PortRange
         do throws(ParseError) { range = try PortRange(port) } catch { throw Failure(error) }
         guard range.transport == .icmp || range.ports.count == 1 else {
@@ -166,6 +167,7 @@ struct PolicyExplain: AsyncParsableCommand {
         case .icmp: request.protocol = .icmp
         }
         if range.transport != .icmp { request.port = UInt32(range.ports.lowerBound) }
+        return range
     }
 
     private func name(_ direction: Forge_Network_V1_Direction) -> String {

@@ -22,6 +22,13 @@ struct LabelOptions: ParsableArguments {
     }
 }
 
+/// What an option was given, empty if it was not. In the API empty means not given: an option that is given and empty,
+/// such as an unset variable of a script, must not be taken for that.
+func given(_ value: String?, _ field: String) throws -> String {
+    if value == "" { throw Failure("\(field) \"\": is empty; leave the option out to mean none") }
+    return value ?? ""
+}
+
 /// Does the same for each of several names; what fails is told, and does not keep the others from being done.
 func forEach(_ names: [String], _ work: (String) async throws -> Void) async throws {
     var failed = false

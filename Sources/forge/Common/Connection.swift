@@ -1,4 +1,5 @@
 internal import API
+internal import ArgumentParser
 internal import Sys
 
 /// The fabric of the user who calls.
@@ -14,6 +15,9 @@ enum Connection {
             try checkUp(paths)
             // The process ends with the command, and the connection with it.
             return try await work(try ForgeClient(socketPath: paths.socket))
+        } catch let error as ExitCode {
+            // What went wrong has been told already.
+            throw error
         } catch {
             throw Failure(error)
         }
@@ -22,9 +26,11 @@ enum Connection {
     private static func checkUp(_ paths: FabricPaths) throws {
         do throws(SystemError) {
             try paths.checkRuntimeDirectory()
+            // Found out here, since a client would go on asking for a while.
+            _ = try UnixSocket.connect(to: paths.socket)
         } catch {
-            guard error.errno == .noEntry else { throw error }
-            throw Failure("no fabric is up (nothing at \(paths.socket)); start one with: forge up")
+            guard error.errno == .noEntry || error.errno == .connectionRefused else { throw error }
+            throw Failure("no fabric is up (nobody answers at \(paths.socket)); start one with: forge up")
         }
     }
 }
