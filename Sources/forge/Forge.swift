@@ -10,10 +10,10 @@ struct Forge: ParsableCommand {
         abstract: "Networks for containers and plain processes, without root, in which policy decides who may talk.",
         version: "forge \(FabricVersion.text)",
         groupedSubcommands: [
-            CommandGroup(name: "Fabric:", subcommands: [UpCommand.self, DownCommand.self, Status.self]),
-            CommandGroup(name: "Networks:", subcommands: [NetworkCommand.self, PolicyCommand.self]),
+            CommandGroup(name: "Fabric", subcommands: [UpCommand.self, DownCommand.self, Status.self]),
+            CommandGroup(name: "Networks", subcommands: [NetworkCommand.self, PolicyCommand.self]),
             CommandGroup(
-                name: "Endpoints:",
+                name: "Endpoints",
                 subcommands: [
                     RunCommand.self, ExecCommand.self, UnshareCommand.self, Attach.self, Detach.self,
                     EndpointCommand.self, Stats.self,

@@ -71,6 +71,24 @@ import Testing
         }
     }
 
+    @Test(arguments: [nil, "", "localhost", "%2Frun%2Fforge.sock", "a%zz", "user@host:99999", "/run/forge.sock"])
+    func `answers a call whatever its authority, and without one`(authority: String?) async throws {
+        try await RunningServer.with { running in
+            let path = running.socketPath
+            let answer = try await Task.detached {
+                var headers = [
+                    (":method", "POST"), (":scheme", "http"),
+                    (":path", "/forge.network.v1.NetworkManager/GetStatus"),
+                ]
+                if let authority { headers.append((":authority", authority)) }
+                headers += [("content-type", "application/grpc"), ("te", "trailers")]
+                return try RawHTTP2(path).call(headers)
+            }.value
+            #expect(answer[":status"] == "200")
+            #expect(answer["grpc-status"] == "0")
+        }
+    }
+
     @Test func `survives bytes that are not HTTP`() async throws {
         try await RunningServer.with { running in
             for bytes in [Array("GET / HTTP/1.1\r\n\r\n".utf8), Array(repeating: 0xff, count: 10_000)] {
