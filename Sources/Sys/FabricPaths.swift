@@ -13,7 +13,6 @@ package struct FabricPaths: Hashable, Sendable {
     package var lock: String { stateDirectory + "/forged.lock" }
     /// The last lines that `forged` wrote, when nobody was there to read them.
     package var log: String { stateDirectory + "/forged.log" }
-    package var database: String { stateDirectory + "/fabric.sqlite" }
 
     /// Exactly these directories: tests, `--host` with its own.
     package init(runtimeDirectory: String, stateDirectory: String) {
@@ -64,13 +63,15 @@ package struct FabricPaths: Hashable, Sendable {
     }
 
     /// Refuses a runtime directory that another user made: what listens there would not be our fabric.
-    package func checkRuntimeDirectory() throws(SystemError) { _ = try FabricPaths.openOwned(runtimeDirectory) }
+    package func checkRuntimeDirectory() throws(SystemError) {
+        // Root may look after another user's fabric.
+        _ = try FabricPaths.openOwned(runtimeDirectory, orByRoot: true)
+    }
 
     /// In a world-writable parent such as `/tmp` another user may have made the name first.
-    private static func openOwned(_ path: String) throws(SystemError) -> Descriptor {
+    private static func openOwned(_ path: String, orByRoot: Bool = false) throws(SystemError) -> Descriptor {
         let directory = try Descriptor.open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
-        // Root may look after another user's fabric.
-        guard try status(of: directory, path).st_uid == geteuid() || geteuid() == 0 else {
+        guard try status(of: directory, path).st_uid == geteuid() || orByRoot && geteuid() == 0 else {
             throw SystemError("open", .access, "\(path) (it is another user's)")
         }
         return directory

@@ -10,10 +10,24 @@ internal import Sys
 /// The manager at work: the network manager behind the API on the fabric's socket.
 final class FabricService: Sendable {
     private let context: ManagerContext
-    private let log = Logger(label: "forged")
+    private let log: Logger
     private let parts = Mutex<(NetworkManager, APIServer)?>(nil)
 
-    init(_ context: ManagerContext) { self.context = context }
+    init(_ context: ManagerContext) {
+        self.context = context
+        Self.startLogging()
+        log = Logger(label: "forged")
+    }
+
+    /// FORGE_LOG names a level of swift-log; "notice" where it is unset or no level.
+    private static func startLogging() {
+        let level = FabricPaths.environment("FORGE_LOG").flatMap { Logger.Level(rawValue: $0) } ?? .notice
+        LoggingSystem.bootstrap { label in
+            var handler = StreamLogHandler.standardError(label: label)
+            handler.logLevel = level
+            return handler
+        }
+    }
 
     /// Adopts what is there, then serves until `stop`.
     /// - Parameter onReady: called once callers are answered.

@@ -114,8 +114,8 @@ package final class FabricFixture {
                 "HOME=\(directory)", "LANG=C.UTF-8",
                 "FORGE_RUNTIME_DIR=\(paths.runtimeDirectory)", "FORGE_STATE_DIR=\(paths.stateDirectory)",
             ]
-        if let libraries = Lab.environment("LD_LIBRARY_PATH") {
-            plan.environment?.append("LD_LIBRARY_PATH=\(libraries)")
+        for name in ["LD_LIBRARY_PATH", "FORGE_LOG"] {
+            if let value = Lab.environment(name) { plan.environment?.append("\(name)=\(value)") }
         }
         if let ids { plan.add(.user(uid: ids.uid, gid: ids.gid)) }
         plan.add(.changeDirectory(directory))
