@@ -28,10 +28,18 @@ enum FabricLauncher {
         _ paths: FabricPaths, options: StartOptions = StartOptions()
     ) throws -> Outcome {
         let deadline = Deadline(seconds: patience)
+        do throws(SystemError) {
+            // What listens in a directory that is not ours is not our fabric.
+            try paths.checkRuntimeDirectory()
+        } catch {
+            guard error.errno == .noEntry else { throw Failure("\(error)") }
+        }
         while true {
-            if answers(paths) { return .alreadyRunning }
-            // Another call may have started it a moment ago, or it may just be ending: its socket comes or its lock goes.
-            if try holder(paths) == nil {
+            // The lock tells first: where there is none, what still answers is about to end.
+            if try holder(paths) != nil {
+                // It may have been started a moment ago by another call: then its socket comes.
+                if answers(paths) { return .alreadyRunning }
+            } else {
                 switch try start(paths, options, deadline) {
                 case .ready: return .started
                 case .failed(let reason):
@@ -71,8 +79,6 @@ enum FabricLauncher {
 
     private static func answers(_ paths: FabricPaths) -> Bool {
         do throws(SystemError) {
-            // What listens in a directory that is not ours is not our fabric.
-            try paths.checkRuntimeDirectory()
             _ = try UnixSocket.connect(to: paths.socket)
             return true
         } catch {
