@@ -13,7 +13,7 @@ extension NetworkManager {
     }
 
     /// Between two reconciliations that nothing asked for.
-    private static var interval: Duration { .seconds(30) }
+    private static var interval: Duration { .seconds(300) }
 
     func startWatching() throws {
         let links = try Self.watchLinks()
@@ -64,6 +64,8 @@ extension NetworkManager {
         switch change {
         case .gone(let name):
             if let endpoint = directory.endpoint(withInterface: name) {
+                // The news may be of a link that has a successor by now.
+                if (try? bridge.check(endpoint)) != nil { break }
                 mend(endpoint)
             } else if directory.networks.values.contains(where: { $0.bridgeName == name }) {
                 reconcileAndLog("bridge \(name) was removed")
