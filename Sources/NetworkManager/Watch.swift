@@ -1,3 +1,4 @@
+internal import Bridge
 internal import Firewall
 internal import Logging
 internal import Model
