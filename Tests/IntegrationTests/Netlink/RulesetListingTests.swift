@@ -1,0 +1,34 @@
+import Firewall
+import LabSupport
+import Model
+import Netlink
+import Testing
+
+/// Some rulesets that the kernel takes crash nft; ours must be one that people can look at.
+@Suite(.enabled(if: PrivateNetwork.isAllowed, "needs root, or a user namespace of one's own (unshare -Urnm)"))
+struct RulesetListingTests {
+    @Test func `nft lists the firewall's whole ruleset, as text and as JSON`() throws {
+        let network = try PrivateNetwork()
+        var firewall = try network.inside { try FirewallPlane() }
+        let world = RandomWorld(seed: 7, policies: 12)
+        try firewall.start(
+            networks: world.networks, endpoints: world.members.map(\.endpoint), policies: world.policies)
+        let listing = try network.listing()
+        for text in [
+            "table inet forge", "table bridge forge", "map ports", "vmap",
+            "counter",
+        ] {
+            #expect(listing.contains(text), "\(text)\n\(listing)")
+        }
+        // Every chain and set of ours is there by name.
+        var socket = try network.netfilterSocket()
+        for table in [KernelLayout.policyTable, KernelLayout.spoofingTable] {
+            for chain in try socket.listChains(table) { #expect(listing.contains("chain \(chain.name) {")) }
+            for set in try socket.listSets(table) {
+                #expect(listing.contains("set \(set.name) {") || listing.contains("map \(set.name) {"))
+            }
+        }
+        try firewall.destroy()
+        #expect(try network.listing().isEmpty)
+    }
+}
