@@ -81,7 +81,8 @@ let package = Package(
 
         // L4
         .target(name: "Protos", dependencies: grpc, path: "Sources/Protos", swiftSettings: generated),
-        .target(name: "API", dependencies: ["Model", "Protos", "Sys", "Wire", log] + grpc, swiftSettings: strict),
+        .target(
+            name: "API", dependencies: ["Model", "Protos", "Sys", "Wire", log] + grpc, swiftSettings: strict),
 
         // L5
         .target(
@@ -104,7 +105,8 @@ let package = Package(
             dependencies: ["API", "CLinux", "Model", "Namespaces", "NetworkManager", "Sys", log],
             swiftSettings: strict),
         .testTarget(
-            name: "APITests", dependencies: ["API", "Model", "Protos", "Sys", "Wire"] + grpc, swiftSettings: strict),
+            name: "APITests", dependencies: ["API", "Model", "Protos", "Sys", "Wire"] + grpc,
+            swiftSettings: strict),
 
         // Tests' support: puts every test process into private namespaces before main.
         .target(name: "CLab", dependencies: ["CLinux"], path: "Tests/Support/CLab"),
@@ -114,13 +116,16 @@ let package = Package(
 
         // Tests: no privileges needed.
         .testTarget(
-            name: "NetlinkTests", dependencies: ["FuzzTargets", "Netlink", "Sys", "Wire"], swiftSettings: strict),
+            name: "NetlinkTests", dependencies: ["FuzzTargets", "Netlink", "Sys", "Wire"],
+            swiftSettings: strict),
         .testTarget(name: "WireTests", dependencies: ["Wire"], swiftSettings: strict),
-        .testTarget(name: "ModelTests", dependencies: ["FuzzTargets", "Model", "Wire"], swiftSettings: strict),
+        .testTarget(
+            name: "ModelTests", dependencies: ["FuzzTargets", "Model", "Wire"], swiftSettings: strict),
         .testTarget(
             name: "BridgeTests", dependencies: ["Bridge", "Model", "Netlink", "Wire"], swiftSettings: strict),
         .testTarget(
-            name: "FirewallTests", dependencies: ["Firewall", "LabSupport", "Model", "Wire"], swiftSettings: strict),
+            name: "FirewallTests", dependencies: ["Firewall", "LabSupport", "Model", "Wire"],
+            swiftSettings: strict),
         .testTarget(name: "VNetTests", dependencies: ["Model", "VNet", "Wire"], swiftSettings: strict),
         .testTarget(name: "StoreTests", dependencies: ["Model", "Store", "Wire"], swiftSettings: strict),
 
@@ -131,8 +136,15 @@ let package = Package(
         .testTarget(
             name: "IntegrationTests",
             dependencies: [
-                "Bridge", "Firewall", "LabSupport", "Model", "Namespaces", "Netlink", "NetworkManager", "Sys", "Wire",
+                "Bridge", "Firewall", "LabSupport", "Model", "Namespaces", "Netlink", "NetworkManager", "Sys",
+                "Wire",
             ],
+            swiftSettings: strict),
+
+        // Tests against other programs.
+        .testTarget(
+            name: "InteropTests", dependencies: ["LabSupport", "Namespaces", "Protos", "Sys"],
+            exclude: ["Python"],
             swiftSettings: strict),
     ]
 )
