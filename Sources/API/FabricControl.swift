@@ -2,9 +2,9 @@ package import Model
 
 /// What the API's services ask of the fabric, in the model's own values.
 ///
-/// Names that refer to something existing may be a name, an id or an unambiguous prefix of an id; endpoints also
-/// `network/name` or a container id. Calls come concurrently. A `ModelError` reaches the caller as its status code;
-/// any other error as an internal one, with its description.
+/// Names that refer to something existing may be a name, an id or an unambiguous prefix of an id; endpoints
+/// also `network/name` or a container id. Calls come concurrently. A `ModelError` reaches the caller as its
+/// status code; any other error as an internal one, with its description.
 package protocol FabricControl: Sendable {
     func createNetwork(_ request: NetworkRequest) async throws -> Network
     /// Without `force` a network that has endpoints is `ModelError.precondition`.

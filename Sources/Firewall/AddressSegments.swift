@@ -8,7 +8,8 @@ struct AddressSegment: Hashable {
     let ports: PortClass
 }
 
-/// Cuts a family's address space by the CIDR peers of `rules` and says, for each piece that any rule speaks of, what holds there.
+/// Cuts a family's address space by the CIDR peers of `rules` and says, for each piece that any rule speaks
+/// of, what holds there.
 ///
 /// Rules whose peers are endpoints do not count here: the kernel asks for the pair of identities first.
 func addressSegments(_ rules: [CompiledRule], _ family: IPFamily) -> [AddressSegment] {

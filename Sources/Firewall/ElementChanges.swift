@@ -7,8 +7,8 @@ struct ElementChanges {
     private var removedIndex: [NftTable: [String: Int]] = [:]
     private var addedIndex: [NftTable: [String: Int]] = [:]
 
-    /// Bytes of a transaction that any socket takes: an ordinary user's send buffer grows to twice `net.core.wmem_max`,
-    /// whose stock value is 212,992.
+    /// Bytes of a transaction that any socket takes: an ordinary user's send buffer grows to twice
+    /// `net.core.wmem_max`, whose stock value is 212,992.
     static let sizeLimit = 400_000
 
     init() {}
@@ -40,8 +40,8 @@ struct ElementChanges {
         }
     }
 
-    /// One transaction if it fits into a socket's buffer. Else several, in an order in which every flow is at any moment
-    /// judged by the old rules, by the new ones, or denied.
+    /// One transaction if it fits into a socket's buffer. Else several, in an order in which every flow is at
+    /// any moment judged by the old rules, by the new ones, or denied.
     func batches(_ delta: RulesetDelta) -> [NftBatch] {
         var whole = NftBatch()
         for limit in delta.addedLimits { whole.create(limit) }
@@ -59,8 +59,13 @@ struct ElementChanges {
             if !current.isEmpty { batches.append(current) }
             current = NftBatch()
         }
-        func each(_ list: [(set: NftSet, elements: [NftElement])], _ names: (String) -> Bool, _ put: (NftElement, NftSet) -> Void) {
-            for (set, elements) in list where names(set.name) { for element in elements { put(element, set) } }
+        func each(
+            _ list: [(set: NftSet, elements: [NftElement])], _ names: (String) -> Bool,
+            _ put: (NftElement, NftSet) -> Void
+        ) {
+            for (set, elements) in list where names(set.name) {
+                for element in elements { put(element, set) }
+            }
         }
         func isPort(_ name: String) -> Bool { name == KernelLayout.ports.name }
         func isPair(_ name: String) -> Bool { name.hasSuffix("_pairs") }
@@ -71,13 +76,20 @@ struct ElementChanges {
         batches += chunks(of: added.filter { isPort($0.set.name) }, with: [])
         // 2. Pairs that are new or changed: they go before what addresses say.
         let newPairs = added.filter { isPair($0.set.name) }
-        let newKeys = Set(newPairs.flatMap { part in part.elements.map { [UInt8](part.set.name.utf8) + $0.key } })
+        let newKeys = Set(
+            newPairs.flatMap { part in part.elements.map { [UInt8](part.set.name.utf8) + $0.key } })
         let oldPairs = removed.filter { isPair($0.set.name) }
         let replaced = oldPairs.map { part in
-            (set: part.set, elements: part.elements.filter { newKeys.contains([UInt8](part.set.name.utf8) + $0.key) })
+            (
+                set: part.set,
+                elements: part.elements.filter { newKeys.contains([UInt8](part.set.name.utf8) + $0.key) }
+            )
         }
         let gone = oldPairs.map { part in
-            (set: part.set, elements: part.elements.filter { !newKeys.contains([UInt8](part.set.name.utf8) + $0.key) })
+            (
+                set: part.set,
+                elements: part.elements.filter { !newKeys.contains([UInt8](part.set.name.utf8) + $0.key) }
+            )
         }
         batches += chunks(of: newPairs, with: replaced)
         // 3. Everything else, old out before new in.
@@ -95,13 +107,16 @@ struct ElementChanges {
 
     /// Transactions within the limit. An element that is replaced leaves and comes in the same one.
     private func chunks(
-        of added: [(set: NftSet, elements: [NftElement])], with removed: [(set: NftSet, elements: [NftElement])]
+        of added: [(set: NftSet, elements: [NftElement])],
+        with removed: [(set: NftSet, elements: [NftElement])]
     ) -> [NftBatch] {
         var batches: [NftBatch] = []
         // An element with its headers and attributes stays below 160 bytes, so this many fit.
         let most = Self.sizeLimit / 160 / 2
         var leaving: [[UInt8]: NftElement] = [:]
-        for (set, elements) in removed { for element in elements { leaving[[UInt8](set.name.utf8) + element.key] = element } }
+        for (set, elements) in removed {
+            for element in elements { leaving[[UInt8](set.name.utf8) + element.key] = element }
+        }
         for (set, elements) in added {
             var start = 0
             while start < elements.count {

@@ -4,7 +4,8 @@ internal import Wire
 
 /// The fabric's firewall: the compiler, and the kernel's tables that follow it.
 ///
-/// Owned by one actor. Each mutation is one nf_tables transaction: it is in force when the call returns, or nothing has changed.
+/// Owned by one actor. Each mutation is one nf_tables transaction: it is in force when the call returns, or
+/// nothing has changed.
 package struct FirewallPlane: ~Copyable {
     fileprivate var socket: NetlinkSocket<NetfilterProtocol>
     package private(set) var compiler = PolicyCompiler()
@@ -56,7 +57,8 @@ package struct FirewallPlane: ~Copyable {
         compiler.removeNetwork(id: id)
     }
 
-    /// Puts the endpoint's policy in force and pins its port: a fixed number of elements. An endpoint that is known already is changed.
+    /// Puts the endpoint's policy in force and pins its port: a fixed number of elements. An endpoint that is
+    /// known already is changed.
     package mutating func setEndpoint(_ endpoint: Endpoint) throws(FirewallError) {
         let old = endpoints[endpoint.id]
         let delta = compiler.setEndpoint(endpoint)
@@ -88,7 +90,9 @@ package struct FirewallPlane: ~Copyable {
     }
 
     /// Adds, replaces and removes policies in one transaction.
-    package mutating func setPolicies(_ changed: [FirewallPolicy], removing removed: [String]) throws(FirewallError) {
+    package mutating func setPolicies(_ changed: [FirewallPolicy], removing removed: [String])
+        throws(FirewallError)
+    {
         let names = Set(changed.map(\.name) + removed)
         let old = names.compactMap { policies[$0] }
         let delta = compiler.setPolicies(changed, removing: removed)
@@ -140,8 +144,8 @@ package struct FirewallPlane: ~Copyable {
         return true
     }
 
-    /// Replaces both tables in one transaction that denies everything new, then fills the sets: at no moment is more allowed
-    /// than should be.
+    /// Replaces both tables in one transaction that denies everything new, then fills the sets: at no moment
+    /// is more allowed than should be.
     private mutating func rebuild() throws(FirewallError) {
         var batch = NftBatch()
         for table in [KernelLayout.policyTable, KernelLayout.spoofingTable] {
@@ -164,8 +168,11 @@ package struct FirewallPlane: ~Copyable {
             try commit(whole, "build tables")
             return
         }
-        // Bridges and ports come first: until their elements are there, packets between endpoints are not judged at all.
-        let guards: Set = [KernelLayout.bridges.name, KernelLayout.closedBridges.name, KernelLayout.guardedPorts.name]
+        // Bridges and ports come first: until their elements are there, packets between endpoints are not
+        // judged at all.
+        let guards: Set = [
+            KernelLayout.bridges.name, KernelLayout.closedBridges.name, KernelLayout.guardedPorts.name,
+        ]
         for (set, elements) in elements where guards.contains(set.name) { batch.add(elements, to: set) }
         try commit(batch, "build tables")
         var changes = ElementChanges()
@@ -179,15 +186,23 @@ package struct FirewallPlane: ~Copyable {
         let spoofing = SpoofingChains()
         do throws(NetlinkError) {
             for (table, chains, rules, sets) in [
-                (KernelLayout.policyTable, policy.chains + [KernelLayout.versionMark], policy.rules, KernelLayout.policySets),
+                (
+                    KernelLayout.policyTable, policy.chains + [KernelLayout.versionMark], policy.rules,
+                    KernelLayout.policySets
+                ),
                 (KernelLayout.spoofingTable, spoofing.chains, spoofing.rules, KernelLayout.spoofingSets),
             ] {
-                guard try socket.listTables().contains(where: { $0.family == table.family && $0.name == table.name })
+                guard
+                    try socket.listTables().contains(where: {
+                        $0.family == table.family && $0.name == table.name
+                    })
                 else { return false }
                 let limitChains = table == KernelLayout.policyTable ? compiler.limits.values.map(\.name) : []
                 let names = Set(try socket.listChains(table).map(\.name))
                 guard names == Set(chains.map(\.name) + limitChains) else { return false }
-                guard Set(try socket.listSets(table).map(\.name)).isSuperset(of: sets.map(\.name)) else { return false }
+                guard Set(try socket.listSets(table).map(\.name)).isSuperset(of: sets.map(\.name)) else {
+                    return false
+                }
                 var counts: [String: Int] = [:]
                 for rule in try socket.listRules(table) { counts[rule.chain, default: 0] += 1 }
                 for rule in rules { counts[rule.chain, default: 0] -= 1 }
@@ -206,12 +221,21 @@ package struct FirewallPlane: ~Copyable {
     private func desiredElements() -> [(set: NftSet, elements: [NftElement])] {
         var changes = ElementChanges()
         changes.add((KernelLayout.portedProtocols, KernelLayout.portedNumbers.map { NftElement(key: [$0]) }))
-        for network in networks.values { for part in KernelRows.bridgeElements(network) { changes.add(part) } }
-        for endpoint in endpoints.values { for part in KernelRows.portElements(endpoint) { changes.add(part) } }
+        for network in networks.values {
+            for part in KernelRows.bridgeElements(network) { changes.add(part) }
+        }
+        for endpoint in endpoints.values {
+            for part in KernelRows.portElements(endpoint) { changes.add(part) }
+        }
         for (row, value) in compiler.rows { changes.add(KernelRows.elements(row, value)) }
-        let written = (KernelLayout.policySets + KernelLayout.spoofingSets).filter { !$0.flags.contains(.eval) }
+        let written = (KernelLayout.policySets + KernelLayout.spoofingSets).filter {
+            !$0.flags.contains(.eval)
+        }
         return written.map { set in
-            (set, changes.added.first { $0.set.table == set.table && $0.set.name == set.name }?.elements ?? [])
+            (
+                set,
+                changes.added.first { $0.set.table == set.table && $0.set.name == set.name }?.elements ?? []
+            )
         }
     }
 
@@ -228,12 +252,16 @@ package struct FirewallPlane: ~Copyable {
         do throws(NetlinkError) {
             for family in IPFamily.allCases {
                 let length = family.width / 8
-                for element in try socket.elements(of: KernelLayout.denied(family)) where element.key.count >= length + 4 {
-                    guard let owner = owners[Array(element.key[..<length])], let counter = element.counter else { continue }
+                for element in try socket.elements(of: KernelLayout.denied(family))
+                where element.key.count >= length + 4 {
+                    guard let owner = owners[Array(element.key[..<length])], let counter = element.counter
+                    else { continue }
                     var reader = ByteReader(element.key[length...])
                     guard let outcome = try? reader.integer("outcome", as: UInt32.self) else { continue }
                     denials[owner, default: []].append(
-                        Denial(outcome: Outcome(rawValue: outcome), packets: counter.packets, bytes: counter.bytes))
+                        Denial(
+                            outcome: Outcome(rawValue: outcome), packets: counter.packets,
+                            bytes: counter.bytes))
                 }
             }
             for element in try socket.elements(of: KernelLayout.spoofed) {
@@ -248,7 +276,9 @@ package struct FirewallPlane: ~Copyable {
     }
 
     /// A new owner of the address must not inherit what the old one was denied.
-    private mutating func forgetDenials(of endpoint: Endpoint, _ changes: inout ElementChanges) throws(FirewallError) {
+    private mutating func forgetDenials(of endpoint: Endpoint, _ changes: inout ElementChanges)
+        throws(FirewallError)
+    {
         do throws(NetlinkError) {
             for address in endpoint.addresses {
                 let set = KernelLayout.denied(address.family)
@@ -293,7 +323,8 @@ extension FirewallPlane {
     package static func isAbout(_ event: NftEvent) -> Bool {
         let tables = [KernelLayout.policyTable, KernelLayout.spoofingTable]
         return switch event.subject {
-        case .table(let table), .chain(_, let table), .rule(_, _, let table), .set(_, let table), .elements(_, _, let table):
+        case .table(let table), .chain(_, let table), .rule(_, _, let table), .set(_, let table),
+            .elements(_, _, let table):
             tables.contains { $0.family == table.family && $0.name == table.name }
         case .generation: false
         }

@@ -1,10 +1,11 @@
 internal import Model
 internal import Wire
 
-/// All that any policy can tell about an address of the fabric: addresses with equal identities are treated alike everywhere.
+/// All that any policy can tell about an address of the fabric: addresses with equal identities are treated
+/// alike everywhere.
 ///
-/// Endpoints with equal labels share one. An endpoint that some policy names is set apart by `pinned`, and addresses that some
-/// policy's CIDR tells apart by `blocks`.
+/// Endpoints with equal labels share one. An endpoint that some policy names is set apart by `pinned`, and
+/// addresses that some policy's CIDR tells apart by `blocks`.
 struct Identity: Hashable {
     let networkID: String
     let networkName: String
@@ -22,7 +23,9 @@ struct Identity: Hashable {
     func matches(_ selector: EndpointSelector) -> Bool {
         if let network = selector.network, network != networkName { return false }
         if let endpoints = selector.endpoints {
-            guard let pinned, endpoints.contains(pinned.name) || endpoints.contains(pinned.containerID) else { return false }
+            guard let pinned, endpoints.contains(pinned.name) || endpoints.contains(pinned.containerID) else {
+                return false
+            }
         }
         return selector.matchLabels.allSatisfy { labels[$0.key] == $0.value }
     }

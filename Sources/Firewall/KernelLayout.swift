@@ -2,7 +2,8 @@ internal import Model
 package import Netlink
 internal import Wire
 
-/// The names and shapes of our tables, sets and chains. Two tables, a fixed number of rules: what grows are the elements of sets.
+/// The names and shapes of our tables, sets and chains. Two tables, a fixed number of rules: what grows are
+/// the elements of sets.
 package enum KernelLayout {
     /// Judges routed packets, and those from and to the fabric's own namespace.
     package static let policyTable = NftTable(family: .inet, name: "forge")
@@ -32,10 +33,13 @@ package enum KernelLayout {
         map("\(direction.rawValue)_pairs", [.mark, .mark], 8)
     }
 
-    /// Without the `concat` flag the kernel keeps the whole key in one ordered tree, so that (identity, run of addresses) is an
-    /// interval. nft prints such keys as bytes when they are called Ethernet addresses, and dies of any concatenated type.
+    /// Without the `concat` flag the kernel keeps the whole key in one ordered tree, so that (identity, run
+    /// of addresses) is an interval. nft prints such keys as bytes when they are called Ethernet addresses,
+    /// and dies of any concatenated type.
     static func segments(_ direction: Direction, _ family: IPFamily) -> NftSet {
-        map("\(direction.rawValue)_blocks\(family.rawValue)", [.etherAddr], 4 + family.width / 8, flags: .interval)
+        map(
+            "\(direction.rawValue)_blocks\(family.rawValue)", [.etherAddr], 4 + family.width / 8,
+            flags: .interval)
     }
 
     /// (class, protocol, port), each in a register of its own: 12 bytes.
@@ -77,13 +81,18 @@ package enum KernelLayout {
     static let spoofingSets: [NftSet] =
         [guardedPorts, portMACs, spoofed] + IPFamily.allCases.map(portAddresses)
 
-    private static func set(_ name: String, _ keyType: [NftDataType], _ length: Int, flags: NftSetFlags = []) -> NftSet {
+    private static func set(_ name: String, _ keyType: [NftDataType], _ length: Int, flags: NftSetFlags = [])
+        -> NftSet
+    {
         NftSet(table: policyTable, name: name, keyType: keyType, keyLength: length, flags: flags)
     }
 
-    private static func map(_ name: String, _ keyType: [NftDataType], _ length: Int, flags: NftSetFlags = []) -> NftSet {
+    private static func map(_ name: String, _ keyType: [NftDataType], _ length: Int, flags: NftSetFlags = [])
+        -> NftSet
+    {
         NftSet(
-            table: policyTable, name: name, keyType: keyType, keyLength: length, data: .value(.mark, length: 4),
+            table: policyTable, name: name, keyType: keyType, keyLength: length,
+            data: .value(.mark, length: 4),
             flags: flags.union(.map))
     }
 }

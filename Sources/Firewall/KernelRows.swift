@@ -8,7 +8,10 @@ enum KernelRows {
     static func elements(_ row: Row, _ value: UInt32) -> (set: NftSet, elements: [NftElement]) {
         switch row {
         case .identity(let address):
-            return (KernelLayout.identities(address.family), [NftElement(key: address.bytes, data: nativeBytes(value))])
+            return (
+                KernelLayout.identities(address.family),
+                [NftElement(key: address.bytes, data: nativeBytes(value))]
+            )
         case .pair(let direction, let subject, let peer):
             return (
                 KernelLayout.pairs(direction),
@@ -35,7 +38,8 @@ enum KernelRows {
         }
     }
 
-    /// Class, protocol and port, each in a register of its own, zero-padded behind the value as the kernel loads them.
+    /// Class, protocol and port, each in a register of its own, zero-padded behind the value as the kernel
+    /// loads them.
     ///
     /// The last key of a run has ones there instead, so that its successor is the next port.
     static func portKey(_ portClass: UInt32, _ point: UInt32, padding: UInt8) -> [UInt8] {

@@ -12,11 +12,12 @@ internal import Wire
 /// output  ─ to our bridges ────> outbound ─ ingress ─ limit ─> accept
 /// ```
 ///
-/// The chains of a direction return where the packet may pass and drop it otherwise. Established connections never get past
-/// the first rule, so all that follows is paid once a connection.
+/// The chains of a direction return where the packet may pass and drop it otherwise. Established connections
+/// never get past the first rule, so all that follows is paid once a connection.
 ///
-/// What is known so far travels from rule to rule in the packet's mark (the judged endpoint's identity, then the port class,
-/// then the outcome) and in the connection's mark (the peer's identity). Both are cleared when the packet is accepted.
+/// What is known so far travels from rule to rule in the packet's mark (the judged endpoint's identity, then
+/// the port class, then the outcome) and in the connection's mark (the peer's identity). Both are cleared
+/// when the packet is accepted.
 struct PolicyChains {
     private(set) var chains: [NftChain] = []
     private(set) var rules: [NftRule] = []
@@ -25,34 +26,55 @@ struct PolicyChains {
 
     init() {
         let bridges = KernelLayout.bridges.name
-        base("forward", hook: 2) { [
-            $0.rule("from an endpoint", .meta(.iifname, .r(0)), .lookup(set: bridges, key: .r(0)), .verdict(.goto("judge"))),
-            $0.rule("to an endpoint", .meta(.oifname, .r(0)), .lookup(set: bridges, key: .r(0)), .verdict(.goto("judge"))),
-        ] }
-        base("input", hook: 1) { [
-            $0.rule("to the gateway", .meta(.iifname, .r(0)), .lookup(set: bridges, key: .r(0)), .verdict(.goto("gateway")))
-        ] }
-        base("output", hook: 3) { [
-            $0.rule("from the gateway", .meta(.oifname, .r(0)), .lookup(set: bridges, key: .r(0)), .verdict(.goto("outbound")))
-        ] }
+        base("forward", hook: 2) {
+            [
+                $0.rule(
+                    "from an endpoint", .meta(.iifname, .r(0)), .lookup(set: bridges, key: .r(0)),
+                    .verdict(.goto("judge"))),
+                $0.rule(
+                    "to an endpoint", .meta(.oifname, .r(0)), .lookup(set: bridges, key: .r(0)),
+                    .verdict(.goto("judge"))),
+            ]
+        }
+        base("input", hook: 1) {
+            [
+                $0.rule(
+                    "to the gateway", .meta(.iifname, .r(0)), .lookup(set: bridges, key: .r(0)),
+                    .verdict(.goto("gateway")))
+            ]
+        }
+        base("output", hook: 3) {
+            [
+                $0.rule(
+                    "from the gateway", .meta(.oifname, .r(0)), .lookup(set: bridges, key: .r(0)),
+                    .verdict(.goto("outbound")))
+            ]
+        }
 
-        chain("judge") { $0.known + [
-            $0.rule("within a network whose endpoints may talk",
-                .meta(.iifname, .r(0)), .meta(.oifname, .r(4)),
-                .lookup(set: KernelLayout.peerLinks.name, key: .r(0)), .verdict(.goto("policy"))),
-            $0.rule("out of an isolated network", .meta(.iifname, .r(0)),
-                .lookup(set: KernelLayout.closedBridges.name, key: .r(0)), .verdict(.goto("isolated"))),
-            $0.rule("into an isolated network", .meta(.oifname, .r(0)),
-                .lookup(set: KernelLayout.closedBridges.name, key: .r(0)), .verdict(.goto("isolated"))),
-            $0.rule(nil, .verdict(.goto("policy"))),
-        ] }
+        chain("judge") {
+            $0.known + [
+                $0.rule(
+                    "within a network whose endpoints may talk",
+                    .meta(.iifname, .r(0)), .meta(.oifname, .r(4)),
+                    .lookup(set: KernelLayout.peerLinks.name, key: .r(0)), .verdict(.goto("policy"))),
+                $0.rule(
+                    "out of an isolated network", .meta(.iifname, .r(0)),
+                    .lookup(set: KernelLayout.closedBridges.name, key: .r(0)), .verdict(.goto("isolated"))),
+                $0.rule(
+                    "into an isolated network", .meta(.oifname, .r(0)),
+                    .lookup(set: KernelLayout.closedBridges.name, key: .r(0)), .verdict(.goto("isolated"))),
+                $0.rule(nil, .verdict(.goto("policy"))),
+            ]
+        }
         chain("policy") { $0.families("policy") }
         chain("gateway") { $0.linkUpkeep + $0.known + $0.families("gateway") }
         chain("outbound") { $0.linkUpkeep + $0.known + $0.families("outbound") }
-        // The endpoint that a denial is counted for is the sender, or the receiver where the sender is outside.
+        // The endpoint that a denial is counted for is the sender, or the receiver where the sender is
+        // outside.
         for (name, outcome) in [("isolated", Outcome.isolation), ("untracked", .notTracked)] {
             chain(name) { builder in
-                [builder.rule(nil, .setMark(outcome))] + IPFamily.allCases.flatMap { builder.blame(.source, $0) }
+                [builder.rule(nil, .setMark(outcome))]
+                    + IPFamily.allCases.flatMap { builder.blame(.source, $0) }
                     + IPFamily.allCases.flatMap { builder.blame(.destination, $0) }
                     + [builder.rule(nil, .verdict(.drop))]
             }
@@ -63,20 +85,29 @@ struct PolicyChains {
             let egress = NftExpression.verdict(.jump("egress" + suffix))
             let ingress = NftExpression.verdict(.jump("ingress" + suffix))
             let limit = NftExpression.verdict(.jump("limit" + suffix))
-            chain("policy" + suffix) { [$0.rule(nil, egress), $0.rule(nil, ingress), $0.rule(nil, limit)] + $0.accepted }
+            chain("policy" + suffix) {
+                [$0.rule(nil, egress), $0.rule(nil, ingress), $0.rule(nil, limit)] + $0.accepted
+            }
             chain("gateway" + suffix) { [$0.rule(nil, egress)] + $0.accepted }
             chain("outbound" + suffix) { [$0.rule(nil, ingress), $0.rule(nil, limit)] + $0.accepted }
             for direction in Direction.allCases { addresses(direction, family) }
-            chain("limit" + suffix) { [
-                // The outcome of the judgement is not to be taken for an identity where the receiver has none.
-                $0.rule(nil, .immediate(.r(0), nativeBytes(0)), .metaSet(.mark, .r(0))),
-                $0.rule("new connections a second", .address(.destination, family, .r(8)) + [
-                    .lookup(set: KernelLayout.identities(family).name, key: .r(8), destination: .r(0)),
-                    .metaSet(.mark, .r(0)),
-                ]),
-                $0.rule(nil, .meta(.mark, .r(0)),
-                    .lookup(set: KernelLayout.limits.name, key: .r(0), destination: .verdict)),
-            ] }
+            chain("limit" + suffix) {
+                [
+                    // The outcome of the judgement is not to be taken for an identity where the receiver has
+                    // none.
+                    $0.rule(nil, .immediate(.r(0), nativeBytes(0)), .metaSet(.mark, .r(0))),
+                    $0.rule(
+                        "new connections a second",
+                        .address(.destination, family, .r(8)) + [
+                            .lookup(
+                                set: KernelLayout.identities(family).name, key: .r(8), destination: .r(0)),
+                            .metaSet(.mark, .r(0)),
+                        ]),
+                    $0.rule(
+                        nil, .meta(.mark, .r(0)),
+                        .lookup(set: KernelLayout.limits.name, key: .r(0), destination: .verdict)),
+                ]
+            }
         }
         for direction in Direction.allCases { outcomes(direction) }
     }
@@ -90,34 +121,51 @@ struct PolicyChains {
         let pairs = KernelLayout.pairs(direction).name
         let ourSide: NftMetaKey = direction == .egress ? .iifname : .oifname
 
-        chain(name) { [
-            $0.rule("nobody's address", .address(direction.subject, family, .r(0)) + [
-                .lookup(set: identities, key: .r(0), inverted: true), .verdict(.goto(name + "_stranger")),
-            ]),
-            $0.rule("identity of the judged endpoint", .address(direction.subject, family, .r(8)) + [
-                .lookup(set: identities, key: .r(8), destination: .r(0)), .metaSet(.mark, .r(0)),
-            ]),
-            $0.rule(nil, .immediate(.r(0), nativeBytes(0)), .ctSet(.mark, .r(0))),
-            $0.rule("identity of its peer", .address(direction.peer, family, .r(8)) + [
-                .lookup(set: identities, key: .r(8), destination: .r(0)), .ctSet(.mark, .r(0)),
-            ]),
-            $0.rule("a peer that rules select as an endpoint",
-                .meta(.mark, .r(0)), .ct(.mark, .r(1)), .lookup(set: pairs, key: .r(0), destination: .r(2)),
-                .metaSet(.mark, .r(2)), .verdict(.goto(direction.rawValue + "_ports"))),
-            $0.rule("any other peer, by its address",
-                [.meta(.mark, .r(0))] + .address(direction.peer, family, .r(1)) + [
-                    .lookup(set: blocks, key: .r(0), destination: .r(8)), .metaSet(.mark, .r(8)),
-                    .verdict(.goto(direction.rawValue + "_ports")),
-                ]),
-            $0.rule(nil, .verdict(.goto(direction.rawValue + "_default"))),
-        ] }
-        // Outside the fabric an address that no endpoint has is not ours to judge. On our side nothing may come from it (it
-        // can only be link-local: ports are pinned) or go to it; who asked for it is told so.
-        chain(name + "_stranger") { [
-            $0.rule(nil, .meta(ourSide, .r(0)), .lookup(set: KernelLayout.bridges.name, key: .r(0), inverted: true),
-                .verdict(.return)),
-            $0.rule(nil, .setMark(.noSuchPeer)),
-        ] + $0.blame(.source, family) + [$0.rule(nil, .verdict(.drop))] }
+        chain(name) {
+            [
+                $0.rule(
+                    "nobody's address",
+                    .address(direction.subject, family, .r(0)) + [
+                        .lookup(set: identities, key: .r(0), inverted: true),
+                        .verdict(.goto(name + "_stranger")),
+                    ]),
+                $0.rule(
+                    "identity of the judged endpoint",
+                    .address(direction.subject, family, .r(8)) + [
+                        .lookup(set: identities, key: .r(8), destination: .r(0)), .metaSet(.mark, .r(0)),
+                    ]),
+                $0.rule(nil, .immediate(.r(0), nativeBytes(0)), .ctSet(.mark, .r(0))),
+                $0.rule(
+                    "identity of its peer",
+                    .address(direction.peer, family, .r(8)) + [
+                        .lookup(set: identities, key: .r(8), destination: .r(0)), .ctSet(.mark, .r(0)),
+                    ]),
+                $0.rule(
+                    "a peer that rules select as an endpoint",
+                    .meta(.mark, .r(0)), .ct(.mark, .r(1)),
+                    .lookup(set: pairs, key: .r(0), destination: .r(2)),
+                    .metaSet(.mark, .r(2)), .verdict(.goto(direction.rawValue + "_ports"))),
+                $0.rule(
+                    "any other peer, by its address",
+                    [.meta(.mark, .r(0))] + .address(direction.peer, family, .r(1)) + [
+                        .lookup(set: blocks, key: .r(0), destination: .r(8)), .metaSet(.mark, .r(8)),
+                        .verdict(.goto(direction.rawValue + "_ports")),
+                    ]),
+                $0.rule(nil, .verdict(.goto(direction.rawValue + "_default"))),
+            ]
+        }
+        // Outside the fabric an address that no endpoint has is not ours to judge. On our side nothing may
+        // come from it (it can only be link-local: ports are pinned) or go to it; who asked for it is told
+        // so.
+        chain(name + "_stranger") {
+            [
+                $0.rule(
+                    nil, .meta(ourSide, .r(0)),
+                    .lookup(set: KernelLayout.bridges.name, key: .r(0), inverted: true),
+                    .verdict(.return)),
+                $0.rule(nil, .setMark(.noSuchPeer)),
+            ] + $0.blame(.source, family) + [$0.rule(nil, .verdict(.drop))]
+        }
     }
 
     /// From the class of ports to the outcome, for both families.
@@ -128,36 +176,59 @@ struct PolicyChains {
             .lookup(set: KernelLayout.ports.name, key: .r(0), destination: .r(8)), .metaSet(.mark, .r(8)),
             .verdict(.goto(name + "_outcome")),
         ]
-        chain(name + "_ports") { [
-            $0.rule("protocols with ports", [
-                .meta(.l4proto, .r(4)), .lookup(set: ported, key: .r(4)), .meta(.mark, .r(0)), .meta(.l4proto, .r(1)),
-                .payload(base: .transport, offset: 2, length: 2, .r(2)),
-            ] + toOutcome),
-            $0.rule("protocols without", [
-                .meta(.l4proto, .r(4)), .lookup(set: ported, key: .r(4), inverted: true), .meta(.mark, .r(0)),
-                .meta(.l4proto, .r(1)), .immediate(.r(2), [0, 0, 0, 0]),
-            ] + toOutcome),
-            $0.rule(nil, .verdict(.goto(name + "_default"))),
-        ] }
-        chain(name + "_outcome") { [
-            $0.rule("allowed", [
-                .meta(.mark, .r(0)),
-                .bitwise(source: .r(0), destination: .r(0), mask: nativeBytes(Outcome.denyBit), xor: [0, 0, 0, 0]),
-                .cmp(.eq, .r(0), [0, 0, 0, 0]), .verdict(.return),
-            ]),
-            $0.rule("denied by a rule", .verdict(.goto("denied_" + name))),
-        ] }
-        chain(name + "_default") { [
-            $0.rule("denied by default", .setMark(direction == .egress ? .defaultDenyEgress : .defaultDenyIngress)),
-            $0.rule(nil, .verdict(.goto("denied_" + name))),
-        ] }
-        // An element that cannot be added ends its rule, not the packet's life: the drop is a rule of its own.
+        chain(name + "_ports") {
+            [
+                $0.rule(
+                    "protocols with ports",
+                    [
+                        .meta(.l4proto, .r(4)), .lookup(set: ported, key: .r(4)), .meta(.mark, .r(0)),
+                        .meta(.l4proto, .r(1)),
+                        .payload(base: .transport, offset: 2, length: 2, .r(2)),
+                    ] + toOutcome),
+                $0.rule(
+                    "protocols without",
+                    [
+                        .meta(.l4proto, .r(4)), .lookup(set: ported, key: .r(4), inverted: true),
+                        .meta(.mark, .r(0)),
+                        .meta(.l4proto, .r(1)), .immediate(.r(2), [0, 0, 0, 0]),
+                    ] + toOutcome),
+                $0.rule(nil, .verdict(.goto(name + "_default"))),
+            ]
+        }
+        chain(name + "_outcome") {
+            [
+                $0.rule(
+                    "allowed",
+                    [
+                        .meta(.mark, .r(0)),
+                        .bitwise(
+                            source: .r(0), destination: .r(0), mask: nativeBytes(Outcome.denyBit),
+                            xor: [0, 0, 0, 0]),
+                        .cmp(.eq, .r(0), [0, 0, 0, 0]), .verdict(.return),
+                    ]),
+                $0.rule("denied by a rule", .verdict(.goto("denied_" + name))),
+            ]
+        }
+        chain(name + "_default") {
+            [
+                $0.rule(
+                    "denied by default",
+                    .setMark(direction == .egress ? .defaultDenyEgress : .defaultDenyIngress)),
+                $0.rule(nil, .verdict(.goto("denied_" + name))),
+            ]
+        }
+        // An element that cannot be added ends its rule, not the packet's life: the drop is a rule of its
+        // own.
         chain("denied_" + name) { builder in
             IPFamily.allCases.map { family in
-                builder.rule("count the reason", .isFamily(family) + .address(direction.subject, family, .r(0)) + [
-                    .meta(.mark, .r(family.registers)),
-                    .dynset(set: KernelLayout.denied(family).name, operation: .update, key: .r(0), expressions: [.counter]),
-                ])
+                builder.rule(
+                    "count the reason",
+                    .isFamily(family) + .address(direction.subject, family, .r(0)) + [
+                        .meta(.mark, .r(family.registers)),
+                        .dynset(
+                            set: KernelLayout.denied(family).name, operation: .update, key: .r(0),
+                            expressions: [.counter]),
+                    ])
             } + [builder.rule(nil, .verdict(.drop))]
         }
     }
@@ -170,14 +241,16 @@ struct PolicyChains {
         for (index, bound) in chain.bounds.enumerated() {
             for family in IPFamily.allCases {
                 let bucket: NftExpression = .limit(
-                    rate: UInt64(bound.perSecond), unitSeconds: 1, burst: UInt32(bound.perSecond), kind: .packets, over: true)
+                    rate: UInt64(bound.perSecond), unitSeconds: 1, burst: UInt32(bound.perSecond),
+                    kind: .packets, over: true)
                 let set = NftSet(
                     table: KernelLayout.policyTable, name: "\(chain.name)_\(index)_\(family.rawValue)",
                     keyType: [family.type], keyLength: family.width / 8, flags: .eval, size: 1 << 16,
                     elementExpressions: [bucket])
                 sets.append(set)
                 rules.append(
-                    builder.rule("rateLimit of policy \(bound.policy)",
+                    builder.rule(
+                        "rateLimit of policy \(bound.policy)",
                         .isFamily(family) + .address(.destination, family, .r(0))
                             + [.dynset(set: set.name, operation: .update, key: .r(0), expressions: [bucket])]
                             + .setMark(.rateLimit) + [.verdict(.goto("denied_ingress"))]))
@@ -189,7 +262,8 @@ struct PolicyChains {
     private mutating func base(_ name: String, hook: UInt32, _ build: (RuleBuilder) -> [NftRule]) {
         chains.append(
             NftChain(
-                table: table, name: name, hook: NftHook(number: hook, priority: 0, type: "filter"), policy: .accept))
+                table: table, name: name, hook: NftHook(number: hook, priority: 0, type: "filter"),
+                policy: .accept))
         rules += build(RuleBuilder(table: table, chain: name))
     }
 

@@ -3,9 +3,9 @@ package import Wire
 
 /// Turns endpoints and policies into rows of the kernel's maps, keeping count of what changed.
 ///
-/// A value without IO: every mutation returns the difference that it makes, and starting from nothing with the same
-/// endpoints and policies gives the same rows. Equal label sets share rows, so attaching an endpoint whose labels are known
-/// adds one row for each of its addresses.
+/// A value without IO: every mutation returns the difference that it makes, and starting from nothing with
+/// the same endpoints and policies gives the same rows. Equal label sets share rows, so attaching an endpoint
+/// whose labels are known adds one row for each of its addresses.
 package struct PolicyCompiler: Sendable {
     package private(set) var rows: [Row: UInt32] = [:]
     package private(set) var limits: [UInt32: LimitChain] = [:]
@@ -70,7 +70,9 @@ package struct PolicyCompiler: Sendable {
     }
 
     /// Adds, replaces and removes policies by name, all at once.
-    package mutating func setPolicies(_ changed: [FirewallPolicy], removing removed: [String] = []) -> RulesetDelta {
+    package mutating func setPolicies(_ changed: [FirewallPolicy], removing removed: [String] = [])
+        -> RulesetDelta
+    {
         var affectedPins: Set<String> = []
         var affectedBlocks: Set<CIDR> = []
         var touched: Set<String> = []
@@ -103,7 +105,8 @@ package struct PolicyCompiler: Sendable {
         // Identities that split or merge because policies tell addresses apart in another way.
         if !affectedPins.isEmpty || !affectedBlocks.isEmpty {
             for endpoint in endpoints.values {
-                let named = affectedPins.contains(endpoint.name) || affectedPins.contains(endpoint.containerID)
+                let named =
+                    affectedPins.contains(endpoint.name) || affectedPins.contains(endpoint.containerID)
                 for address in endpoint.addresses
                 where named || affectedBlocks.contains(where: { $0.contains(address) }) {
                     assignIdentity(address, of: endpoint)
@@ -115,7 +118,9 @@ package struct PolicyCompiler: Sendable {
         for number in Array(subjects.keys) {
             guard let subject = subjects[number] else { continue }
             let before = subject.selecting.contains { touched.contains($0) }
-            let now = changedNames.filter { policies[$0].map { subject.identity.matches($0.selector) } ?? false }
+            let now = changedNames.filter {
+                policies[$0].map { subject.identity.matches($0.selector) } ?? false
+            }
             guard before || !now.isEmpty else { continue }
             subjects[number]?.selecting = (subject.selecting.filter { !touched.contains($0) } + now).sorted()
             recompile(number)
@@ -152,18 +157,23 @@ package struct PolicyCompiler: Sendable {
         return receiver == nil ? .allow : judge(.ingress, subject: destination, peer: source, point)
     }
 
-    private func judge(_ direction: Direction, subject: IPAddress, peer: IPAddress, _ point: UInt32) -> Outcome {
+    private func judge(_ direction: Direction, subject: IPAddress, peer: IPAddress, _ point: UInt32)
+        -> Outcome
+    {
         let byDefault: Outcome = direction == .egress ? .defaultDenyEgress : .defaultDenyIngress
-        guard let subjectNumber = rows[.identity(subject)], let subject = subjects[subjectNumber] else { return byDefault }
+        guard let subjectNumber = rows[.identity(subject)], let subject = subjects[subjectNumber] else {
+            return byDefault
+        }
         let ports: PortClass?
         if let peerNumber = rows[.identity(peer)],
             let number = rows[.pair(direction, subject: subjectNumber, peer: peerNumber)]
         {
             ports = classNumbers[number]
         } else {
-            ports = subject.segments[direction]?.first {
-                $0.first.family == peer.family && $0.first <= peer && peer <= $0.last
-            }?.ports
+            ports =
+                subject.segments[direction]?.first {
+                    $0.first.family == peer.family && $0.first <= peer && peer <= $0.last
+                }?.ports
         }
         return ports?.segments.first { $0.range.contains(point) }?.outcome ?? byDefault
     }
@@ -231,18 +241,22 @@ package struct PolicyCompiler: Sendable {
                 // No policy selects the endpoint in this direction: the network's default holds.
                 guard subject.defaultVerdict == .allow else { continue }
                 subject.segments[direction] = IPFamily.allCases.map {
-                    AddressSegment(first: IPAddress($0, bits: 0), last: IPAddress($0, bits: .max), ports: .all)
+                    AddressSegment(
+                        first: IPAddress($0, bits: 0), last: IPAddress($0, bits: .max), ports: .all)
                 }
                 continue
             }
-            let rules = selecting.filter { $0.directions.contains(direction) }.flatMap { compiledRules($0, direction) }
+            let rules = selecting.filter { $0.directions.contains(direction) }.flatMap {
+                compiledRules($0, direction)
+            }
             subject.rules[direction] = rules
             subject.segments[direction] = IPFamily.allCases.flatMap { addressSegments(rules, $0) }
         }
         subjects[number] = subject
         for (direction, segments) in subject.segments {
             for segment in segments {
-                desired[.segment(direction, subject: number, first: segment.first, last: segment.last)] = segment.ports
+                desired[.segment(direction, subject: number, first: segment.first, last: segment.last)] =
+                    segment.ports
             }
         }
         for peer in subjects.keys {
@@ -266,9 +280,11 @@ package struct PolicyCompiler: Sendable {
         }
     }
 
-    /// The rows that say more about a peer than its address does: only where some rule selects it as an endpoint.
+    /// The rows that say more about a peer than its address does: only where some rule selects it as an
+    /// endpoint.
     private func pairs(of number: UInt32, with peer: UInt32) -> [(Row, PortClass)] {
-        guard let subject = subjects[number], let other = subjects[peer], let address = other.members.first else { return [] }
+        guard let subject = subjects[number], let other = subjects[peer], let address = other.members.first
+        else { return [] }
         return subject.rules.compactMap { direction, rules in
             guard rules.contains(where: { $0.selects(other.identity) }) else { return nil }
             let applicable = rules.filter { $0.selects(other.identity) || $0.reaches(address) }
@@ -302,7 +318,8 @@ package struct PolicyCompiler: Sendable {
         rows[row] = value
     }
 
-    /// Points a row at a class of ports, adding and removing the class's own rows with its first and last use.
+    /// Points a row at a class of ports, adding and removing the class's own rows with its first and last
+    /// use.
     private mutating func setClass(_ row: Row, _ ports: PortClass?) {
         let old = rows[row]
         var new: UInt32?

@@ -26,7 +26,8 @@ package struct Outcome: RawRepresentable, Hashable, Sendable {
     package static let firstRule: UInt32 = denyBit | 0x100
 }
 
-/// An (l4 protocol, destination port) pair as one number, so that port ranges of all protocols lie on one line.
+/// An (l4 protocol, destination port) pair as one number, so that port ranges of all protocols lie on one
+/// line.
 struct PortPoint {
     static func range(_ ports: PortRange) -> [ClosedRange<UInt32>] {
         switch ports.transport {
@@ -45,7 +46,8 @@ struct PortPoint {
     }
 }
 
-/// A function from (protocol, port) to outcome: disjoint ascending ranges; what none covers is denied by default.
+/// A function from (protocol, port) to outcome: disjoint ascending ranges; what none covers is denied by
+/// default.
 struct PortClass: Hashable {
     struct Segment: Hashable {
         let range: ClosedRange<UInt32>
@@ -90,7 +92,8 @@ struct PortClass: Hashable {
             }
             guard let outcome else { continue }
             if let last = segments.last, last.outcome == outcome, last.range.upperBound + 1 == low {
-                segments[segments.count - 1] = Segment(range: last.range.lowerBound...next - 1, outcome: outcome)
+                segments[segments.count - 1] = Segment(
+                    range: last.range.lowerBound...next - 1, outcome: outcome)
             } else {
                 segments.append(Segment(range: low...next - 1, outcome: outcome))
             }

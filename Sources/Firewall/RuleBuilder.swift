@@ -19,20 +19,23 @@ struct RuleBuilder {
             rule("judged before", .connection(.established | .related) + [.verdict(.accept)]),
             rule("in the middle of nothing", .connection(.invalid) + [.verdict(.goto("untracked"))]),
             // RFC 9293 section 3.5: a connection begins with SYN and without FIN, RST or ACK.
-            rule("no beginning of a connection",
+            rule(
+                "no beginning of a connection",
                 .meta(.l4proto, .r(0)), .cmp(.eq, .r(0), [6]),
                 .payload(base: .transport, offset: 13, length: 1, .r(0)),
-                .bitwise(source: .r(0), destination: .r(0), mask: [0x17], xor: [0]), .cmp(.neq, .r(0), [0x02]),
+                .bitwise(source: .r(0), destination: .r(0), mask: [0x17], xor: [0]),
+                .cmp(.neq, .r(0), [0x02]),
                 .verdict(.goto("untracked"))),
         ]
     }
 
-    /// Neighbour discovery (RFC 4861: 133 to 136) belongs to the link, not to a conversation. Listener reports (RFC 2710, RFC
-    /// 3810: 130 to 132 and 143) are of no use where no port hears another: for each peer that the bridge answers for it would
-    /// tell every port.
+    /// Neighbour discovery (RFC 4861: 133 to 136) belongs to the link, not to a conversation. Listener
+    /// reports (RFC 2710, RFC 3810: 130 to 132 and 143) are of no use where no port hears another: for each
+    /// peer that the bridge answers for it would tell every port.
     var linkUpkeep: [NftRule] {
         let type: [NftExpression] = [
-            .meta(.l4proto, .r(0)), .cmp(.eq, .r(0), [58]), .payload(base: .transport, offset: 0, length: 1, .r(0)),
+            .meta(.l4proto, .r(0)), .cmp(.eq, .r(0), [58]),
+            .payload(base: .transport, offset: 0, length: 1, .r(0)),
         ]
         return [
             rule("neighbour discovery", type + [.range(.eq, .r(0), [133], [136]), .verdict(.accept)]),
@@ -58,7 +61,11 @@ struct RuleBuilder {
 
     /// The end of a judgement: the marks that carried it are wiped.
     var accepted: [NftRule] {
-        [rule(nil, .immediate(.r(0), nativeBytes(0)), .metaSet(.mark, .r(0)), .ctSet(.mark, .r(0)), .verdict(.accept))]
+        [
+            rule(
+                nil, .immediate(.r(0), nativeBytes(0)), .metaSet(.mark, .r(0)), .ctSet(.mark, .r(0)),
+                .verdict(.accept))
+        ]
     }
 }
 
@@ -117,7 +124,8 @@ extension [NftExpression] {
     static func connection(_ states: ConnectionState) -> Self {
         [
             .ct(.state, .r(0)),
-            .bitwise(source: .r(0), destination: .r(0), mask: nativeBytes(states.rawValue), xor: [0, 0, 0, 0]),
+            .bitwise(
+                source: .r(0), destination: .r(0), mask: nativeBytes(states.rawValue), xor: [0, 0, 0, 0]),
             .cmp(.neq, .r(0), [0, 0, 0, 0]),
         ]
     }

@@ -15,7 +15,8 @@ package enum Row: Hashable, Sendable {
     case limit(subject: UInt32)
 }
 
-/// The chain behind a `limit` row: each policy's own bound on new connections a second, for each endpoint by itself.
+/// The chain behind a `limit` row: each policy's own bound on new connections a second, for each endpoint by
+/// itself.
 package struct LimitChain: Hashable, Sendable {
     package struct Bound: Hashable, Sendable {
         package let policy: String
@@ -35,5 +36,7 @@ package struct RulesetDelta: Hashable, Sendable {
 
     package init() {}
 
-    package var isEmpty: Bool { removed.isEmpty && added.isEmpty && removedLimits.isEmpty && addedLimits.isEmpty }
+    package var isEmpty: Bool {
+        removed.isEmpty && added.isEmpty && removedLimits.isEmpty && addedLimits.isEmpty
+    }
 }

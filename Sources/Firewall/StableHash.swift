@@ -1,7 +1,8 @@
 /// FNV-1a over 64 bits: the same number on every host and in every run, which `Hasher` is not.
 ///
-/// Kernel-side numbers (identities, port classes, rule references) are derived from what they stand for, so a manager that
-/// starts again computes the numbers that are already in the kernel. Two things with one number are told apart by probing.
+/// Kernel-side numbers (identities, port classes, rule references) are derived from what they stand for, so a
+/// manager that starts again computes the numbers that are already in the kernel. Two things with one number
+/// are told apart by probing.
 struct StableHash {
     private(set) var value: UInt64 = 0xcbf2_9ce4_8422_2325
 
@@ -32,7 +33,9 @@ struct NumberAllocator<Thing: Hashable & Sendable>: Sendable {
     /// The thing's number; `preferred` and its successors are tried until one is free.
     mutating func number(for thing: Thing, preferred: UInt32, in range: ClosedRange<UInt32>) -> UInt32 {
         if let known = numbers[thing] { return known }
-        var candidate = range.contains(preferred) ? preferred : range.lowerBound + preferred % (range.upperBound - range.lowerBound)
+        var candidate =
+            range.contains(preferred)
+            ? preferred : range.lowerBound + preferred % (range.upperBound - range.lowerBound)
         while things[candidate] != nil {
             candidate = candidate == range.upperBound ? range.lowerBound : candidate + 1
         }

@@ -4,8 +4,8 @@ internal import Wire
 
 /// A decoder of bytes from outside, with what must hold whatever the bytes are.
 ///
-/// The fuzzers in `Fuzz/` and the tests that replay their corpora run the same code. None may trap, and each says itself
-/// when a promise is broken.
+/// The fuzzers in `Fuzz/` and the tests that replay their corpora run the same code. None may trap, and each
+/// says itself when a promise is broken.
 public enum FuzzTarget: String, CaseIterable, Sendable {
     /// Replies and notifications of the kernel.
     case netlink

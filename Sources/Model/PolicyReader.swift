@@ -188,7 +188,9 @@ extension PolicyReader {
             } else {
                 let path = path.isEmpty ? key : "\(path).\(key)"
                 // Where the key stands; its value may begin on a later line.
-                refuse(value, path, nil, line: lines[path], "unknown key; known are \(known.joined(separator: ", "))")
+                refuse(
+                    value, path, nil, line: lines[path],
+                    "unknown key; known are \(known.joined(separator: ", "))")
             }
         }
         return fields

@@ -3,8 +3,9 @@ public import Sys
 
 /// The one thread that goes into foreign network namespaces, and comes back.
 ///
-/// `setns` acts on a thread, so no thread that runs other work is ever switched. The caller waits while the thread runs
-/// its closure: safe to use from an actor, since nothing runs at the same time. Descriptors made inside stay what they are.
+/// `setns` acts on a thread, so no thread that runs other work is ever switched. The caller waits while the
+/// thread runs its closure: safe to use from an actor, since nothing runs at the same time. Descriptors made
+/// inside stay what they are.
 @safe public final class NamespaceThread: Sendable {
     // The worker has its own locks; the pointer never changes and never leaves this class.
     private nonisolated(unsafe) let worker: OpaquePointer
@@ -41,7 +42,8 @@ public import Sys
             }, body)
     }
 
-    /// Makes a network namespace, runs `body` in it, and hands back the namespace. It dies with its last holder.
+    /// Makes a network namespace, runs `body` in it, and hands back the namespace. It dies with its last
+    /// holder.
     public func makeNamespace() throws -> NetworkNamespace {
         try excursion(
             { () throws(NamespaceError) in
@@ -62,9 +64,9 @@ public import Sys
             do {
                 try enter()
                 defer {
-                    // A thread that cannot come back must not be used again: everything after would happen in the
-                    // wrong network. With a descriptor in hand and the power to have left, the kernel has no reason
-                    // to refuse.
+                    // A thread that cannot come back must not be used again: everything after would happen in
+                    // the wrong network. With a descriptor in hand and the power to have left, the kernel has
+                    // no reason to refuse.
                     if cl_setns(number, Int32(CL_NEWNET)) != 0 { CLinux.abort() }
                 }
                 outcome = .success(try body())

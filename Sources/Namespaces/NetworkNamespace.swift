@@ -18,8 +18,8 @@ public struct NetworkNamespace: ~Copyable, Sendable {
 
     /// Opens the namespace at a path, and makes sure that it is one and that this process has power over it.
     ///
-    /// - Throws: `.notANetworkNamespace`, `.foreign` if its user namespace is neither ours nor made within ours,
-    ///   `.own` if it is the one that this thread is in.
+    /// - Throws: `.notANetworkNamespace`, `.foreign` if its user namespace is neither ours nor made within
+    ///   ours, `.own` if it is the one that this thread is in.
     public static func open(path: String) throws(NamespaceError) -> NetworkNamespace {
         let namespace = try openUnowned(path: path)
         try namespace.requireOwnership()

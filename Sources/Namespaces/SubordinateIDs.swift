@@ -36,7 +36,8 @@ public struct SubordinateIDs: Hashable, Sendable {
         return SubordinateIDs(uids: ranges("/etc/subuid"), gids: ranges("/etc/subgid"))
     }
 
-    /// The ranges of one user, by name or number, at most 16; lines that make no sense are passed over, as shadow does.
+    /// The ranges of one user, by name or number, at most 16; lines that make no sense are passed over, as
+    /// shadow does.
     package static func parse(_ text: String, name: String?, uid: UInt32) -> [IDRange] {
         var found: [IDRange] = []
         for line in text.split(separator: "\n") where found.count < 16 {

@@ -20,8 +20,8 @@ struct ConnectionTable: ~Copyable {
 
     init() throws { socket = try NetlinkSocket() }
 
-    /// Ends the connections for which `condemned` says so: their next packet is judged as a new connection's first, and
-    /// a TCP packet in mid-stream is none.
+    /// Ends the connections for which `condemned` says so: their next packet is judged as a new connection's
+    /// first, and a TCP packet in mid-stream is none.
     mutating func cut(where condemned: (Flow) -> Bool) throws {
         let entries = try socket.conntrackEntries().filter { entry in
             condemned(

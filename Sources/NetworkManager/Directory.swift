@@ -1,7 +1,8 @@
 internal import Model
 internal import Wire
 
-/// What the fabric should look like, in memory: networks, endpoints and policies, found by any of their names.
+/// What the fabric should look like, in memory: networks, endpoints and policies, found by any of their
+/// names.
 struct Directory {
     private(set) var networks: [String: Network] = [:]
     private(set) var endpoints: [String: Endpoint] = [:]
@@ -50,7 +51,9 @@ struct Directory {
 
     /// A network by name, id or unambiguous prefix of its id.
     func network(named name: String) throws(ModelError) -> Network {
-        if let network = networks[name] ?? networks.values.first(where: { $0.name == name }) { return network }
+        if let network = networks[name] ?? networks.values.first(where: { $0.name == name }) {
+            return network
+        }
         return try one(of: networks.values.filter { isPrefix(name, of: $0.id) }, "network", name) { $0.name }
     }
 
@@ -60,14 +63,19 @@ struct Directory {
         if let slash = name.firstIndex(of: "/") {
             let network = try network(named: String(name[..<slash]))
             let rest = String(name[name.index(after: slash)...])
-            guard let found = members(of: network.id).first(where: { $0.name == rest || $0.containerID == rest }) else {
+            guard
+                let found = members(of: network.id).first(where: { $0.name == rest || $0.containerID == rest }
+                )
+            else {
                 throw .notFound("endpoint", name)
             }
             return found
         }
         let exact = (names[name] ?? []).union(containers[name] ?? []).compactMap { endpoints[$0] }
         if !exact.isEmpty { return try one(of: exact, "endpoint", name, describe) }
-        let matching = endpoints.values.filter { isPrefix(name, of: $0.id) || isPrefix(name, of: $0.containerID) }
+        let matching = endpoints.values.filter {
+            isPrefix(name, of: $0.id) || isPrefix(name, of: $0.containerID)
+        }
         return try one(of: matching, "endpoint", name, describe)
     }
 
@@ -80,12 +88,16 @@ struct Directory {
         (members[networkID] ?? []).compactMap { endpoints[$0] }
     }
 
-    func endpoints(ofContainer id: String) -> [Endpoint] { (containers[id] ?? []).compactMap { endpoints[$0] } }
+    func endpoints(ofContainer id: String) -> [Endpoint] {
+        (containers[id] ?? []).compactMap { endpoints[$0] }
+    }
     func endpoint(withInterface name: String) -> Endpoint? { interfaces[name].flatMap { endpoints[$0] } }
     func endpoint(at address: IPAddress) -> Endpoint? { addresses[address].flatMap { endpoints[$0] } }
 
     func member(_ endpoint: Endpoint) throws(ModelError) -> NetworkMember {
-        guard let network = networks[endpoint.networkID] else { throw .notFound("network", endpoint.networkID) }
+        guard let network = networks[endpoint.networkID] else {
+            throw .notFound("network", endpoint.networkID)
+        }
         return NetworkMember(endpoint, in: network)
     }
 
@@ -98,7 +110,9 @@ struct Directory {
     }
 
     /// An id may be shortened, though not to nothing.
-    private func isPrefix(_ name: String, of id: String) -> Bool { name.utf8.count >= 2 && id.hasPrefix(name) }
+    private func isPrefix(_ name: String, of id: String) -> Bool {
+        name.utf8.count >= 2 && id.hasPrefix(name)
+    }
 
     private func one<T>(
         of matches: [T], _ kind: String, _ name: String, _ describe: (T) -> String

@@ -41,7 +41,8 @@ extension NetworkManager {
     ///   - labels: what policies select the endpoint by.
     /// - Throws: `ModelError` naming the field and the value; whatever was made is undone.
     public func assign(
-        containerID: String, network: String, namespace: NamespaceSource, name: String? = nil, labels: Labels = [:]
+        containerID: String, network: String, namespace: NamespaceSource, name: String? = nil,
+        labels: Labels = [:]
     ) throws -> Assignment {
         try assign(
             EndpointRequest(
@@ -96,7 +97,8 @@ extension NetworkManager {
         return Assignment(member: NetworkMember(endpoint, in: network), manager: self)
     }
 
-    /// Takes a container out of one network, or out of all where `network` is nil. What is gone already is no error.
+    /// Takes a container out of one network, or out of all where `network` is nil. What is gone already is no
+    /// error.
     /// - Returns: what was released.
     @discardableResult
     public func release(containerID: String, network: String? = nil) throws -> [NetworkMember] {
@@ -148,7 +150,8 @@ extension NetworkManager {
         do { try connections.cut { $0.involves(endpoint.addresses) } } catch { failures.append(error) }
         allocators[endpoint.networkID]?.release(endpoint)
         directory.removeEndpoint(id: endpoint.id)
-        log.info("endpoint released", metadata: ["endpoint": "\(endpoint.name)", "failures": "\(failures.count)"])
+        log.info(
+            "endpoint released", metadata: ["endpoint": "\(endpoint.name)", "failures": "\(failures.count)"])
         return failures
     }
 
@@ -157,11 +160,13 @@ extension NetworkManager {
         guard let index = bridges[network.id] else { throw ModelError.notFound("bridge", network.bridgeName) }
         do {
             _ = try bridge.attach(
-                endpoint, network: network, bridge: index, namespace: namespace.descriptor, container: &inside)
+                endpoint, network: network, bridge: index, namespace: namespace.descriptor, container: &inside
+            )
         } catch {
             switch error.code {
             case .interfaceExists:
-                throw ModelError.invalid("ifname", endpoint.interfaceName, "the container has such an interface already")
+                throw ModelError.invalid(
+                    "ifname", endpoint.interfaceName, "the container has such an interface already")
             case .bridgeFull: throw ModelError.exhausted("network", network.name, error.description)
             default: throw error
             }
@@ -179,7 +184,8 @@ extension NetworkManager {
             do { return try NetworkNamespace.open(pid: pid) } catch {
                 let isGone = error.code == .gone
                 throw ModelError.invalid(
-                    "pid", "\(pid)", isGone ? "there is no such process" : "its network namespace \(wording(error))")
+                    "pid", "\(pid)",
+                    isGone ? "there is no such process" : "its network namespace \(wording(error))")
             }
         }
     }
@@ -197,7 +203,8 @@ extension NetworkManager {
         }
     }
 
-    /// Whether a request asks for what is there already; false if what is there was of a namespace that has gone.
+    /// Whether a request asks for what is there already; false if what is there was of a namespace that has
+    /// gone.
     /// - Throws: if it asks for something else, since the same container may be attached again only as it is.
     private func isSame(
         _ request: EndpointRequest, _ namespace: NamespaceReference, _ existing: Endpoint

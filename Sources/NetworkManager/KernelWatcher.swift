@@ -17,7 +17,8 @@ final class KernelWatcher<Proto: NetlinkProtocol, Change: Sendable>: @unchecked 
     ///   - socket: subscribed already, in the namespace that is watched.
     ///   - read: makes changes of one datagram of notifications; called on one queue, one call at a time.
     init(
-        _ socket: consuming NetlinkSocket<Proto>, read: @escaping @Sendable (inout NetlinkSocket<Proto>) -> [Change]
+        _ socket: consuming NetlinkSocket<Proto>,
+        read: @escaping @Sendable (inout NetlinkSocket<Proto>) -> [Change]
     ) {
         (changes, continuation) = AsyncStream.makeStream()
         source = DispatchSource.makeReadSource(fileDescriptor: socket.descriptor.rawValue, queue: queue)

@@ -10,19 +10,19 @@ internal import Wire
 
 /// The fabric: networks, the endpoints in them and the policies between them.
 ///
-/// One actor owns the desired state, the store and the sockets to the kernel. Every change is validated whole, recorded,
-/// carried out, and undone if a step fails; between a call's first look at the state and its last write nothing else runs,
-/// since no step suspends.
+/// One actor owns the desired state, the store and the sockets to the kernel. Every change is validated
+/// whole, recorded, carried out, and undone if a step fails; between a call's first look at the state and its
+/// last write nothing else runs, since no step suspends.
 ///
-/// The manager works in the network namespace that its process is in. Killing the process changes nothing in the kernel:
-/// the next manager on the same store adopts bridges, links and rules as they are.
+/// The manager works in the network namespace that its process is in. Killing the process changes nothing in
+/// the kernel: the next manager on the same store adopts bridges, links and rules as they are.
 public actor NetworkManager {
     /// What a fabric is told when it starts.
     public struct Configuration: Sendable {
         /// Where the database is kept; made if missing, readable by its owner alone.
         public var stateDirectory: String
-        /// Whether the fabric has its network namespace to itself and may set namespace-wide switches, such as strict
-        /// connection tracking, as it likes.
+        /// Whether the fabric has its network namespace to itself and may set namespace-wide switches, such
+        /// as strict connection tracking, as it likes.
         public var ownsNamespace: Bool
 
         public init(stateDirectory: String, ownsNamespace: Bool) {
@@ -71,7 +71,8 @@ public actor NetworkManager {
         watchers = []
     }
 
-    /// Stops, and removes everything that the fabric made in its namespace; the store keeps networks and policies.
+    /// Stops, and removes everything that the fabric made in its namespace; the store keeps networks and
+    /// policies.
     ///
     /// Endpoints are released. Failures are collected: what can be removed is.
     public func tearDown() throws {

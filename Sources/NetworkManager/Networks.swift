@@ -9,13 +9,15 @@ internal import Wire
 extension NetworkManager {
     /// Makes a network and its bridge.
     ///
-    /// - Throws: `ModelError` naming the field: a name that is no DNS label or is taken, subnets that overlap, a bad MTU.
+    /// - Throws: `ModelError` naming the field: a name that is no DNS label or is taken, subnets that
+    ///   overlap, a bad MTU.
     @discardableResult
     public func createNetwork(_ request: NetworkRequest) throws -> Network {
         let network = try AddressPlan.network(for: request, existing: Array(directory.networks.values))
         try store.save(network)
         do {
-            // The firewall knows the bridge before it exists: there is no moment in which it forwards unjudged.
+            // The firewall knows the bridge before it exists: there is no moment in which it forwards
+            // unjudged.
             try firewall.addNetwork(network)
             do { bridges[network.id] = try bridge.ensureBridge(network).index } catch {
                 try? bridge.removeBridge(network)
@@ -40,7 +42,8 @@ extension NetworkManager {
         let members = directory.members(of: network.id)
         guard members.isEmpty || force else {
             throw ModelError.precondition(
-                "network", network.name, "has \(members.count) endpoint\(members.count == 1 ? "" : "s"); release them or force it")
+                "network", network.name,
+                "has \(members.count) endpoint\(members.count == 1 ? "" : "s"); release them or force it")
         }
         // First: what cannot be recorded does not happen.
         try store.delete(networkID: network.id, endpointIDs: members.map(\.id))
@@ -73,7 +76,8 @@ extension NetworkManager {
         let ensured = try bridge.ensureBridge(network)
         bridges[network.id] = ensured.index
         guard ensured.change == .disturbed else { return }
-        let report = try bridge.repair(directory.members(of: network.id), network: network, bridge: ensured.index)
+        let report = try bridge.repair(
+            directory.members(of: network.id), network: network, bridge: ensured.index)
         for repaired in report.repaired { log.notice("repaired", metadata: ["what": "\(repaired)"]) }
     }
 }

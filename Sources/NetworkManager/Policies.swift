@@ -57,7 +57,9 @@ extension NetworkManager {
     /// Ends every connection through the fabric that would not be allowed if it began now.
     func cutDisallowedConnections() throws {
         try connections.cut { flow in
-            guard directory.endpoint(at: flow.source) != nil || directory.endpoint(at: flow.destination) != nil else {
+            guard
+                directory.endpoint(at: flow.source) != nil || directory.endpoint(at: flow.destination) != nil
+            else {
                 return false
             }
             return firewall.compiler.judge(
@@ -74,11 +76,14 @@ extension NetworkManager {
     public func explain(_ query: FlowQuery) throws -> Explanation {
         let from = try side(query.from, field: "from")
         let to = try side(query.to, field: "to")
-        guard let family = IPFamily.allCases.first(where: { family in
-            from.contains { $0.address.family == family } && to.contains { $0.address.family == family }
-        }), let source = from.first(where: { $0.address.family == family }),
+        guard
+            let family = IPFamily.allCases.first(where: { family in
+                from.contains { $0.address.family == family } && to.contains { $0.address.family == family }
+            }), let source = from.first(where: { $0.address.family == family }),
             let destination = to.first(where: { $0.address.family == family })
-        else { throw ModelError.invalid("to", query.to, "has no address of a family that \"\(query.from)\" has") }
+        else {
+            throw ModelError.invalid("to", query.to, "has no address of a family that \"\(query.from)\" has")
+        }
         let flow = Flow(from: source, to: destination, query.transport)
         return Explanation(
             flow: flow, decision: PolicyEvaluator.evaluate(policies: directory.policies.values, flow: flow))

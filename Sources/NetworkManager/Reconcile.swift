@@ -9,9 +9,11 @@ internal import Sys
 internal import VNet
 internal import Wire
 
-/// Start-up and self-healing are the same work: compare what is recorded with what the kernel has, and mend the difference.
+/// Start-up and self-healing are the same work: compare what is recorded with what the kernel has, and mend
+/// the difference.
 extension NetworkManager {
-    /// Namespace-wide switches. In a namespace that is ours alone a connection that is picked up in mid-stream is none.
+    /// Namespace-wide switches. In a namespace that is ours alone a connection that is picked up in
+    /// mid-stream is none.
     func prepareNamespace() throws {
         guard configuration.ownsNamespace else { return }
         for (path, value, consequence) in [
@@ -28,7 +30,9 @@ extension NetworkManager {
                 // A kernel without bridge netfilter has no such switch, and no such problem.
                 if error.errno == .noEntry, path.contains("/bridge/") { continue }
                 missingFeatures.append(
-                    .init(name: String(path.split(separator: "/").last ?? ""), explanation: "\(error): \(consequence)"))
+                    .init(
+                        name: String(path.split(separator: "/").last ?? ""),
+                        explanation: "\(error): \(consequence)"))
             }
         }
     }
@@ -62,7 +66,8 @@ extension NetworkManager {
         try removeStrangers()
     }
 
-    /// Sets right what links have lost; attaches endpoints whose link is missing, or releases them if their container is gone.
+    /// Sets right what links have lost; attaches endpoints whose link is missing, or releases them if their
+    /// container is gone.
     func mendLinks() throws {
         for network in directory.networks.values { try mendLinks(of: network) }
     }
@@ -76,7 +81,8 @@ extension NetworkManager {
 
     /// One endpoint whose link has gone: by somebody's hand, or with its container.
     func mend(_ endpoint: Endpoint) {
-        guard let network = directory.networks[endpoint.networkID], let namespace = reopen(endpoint.namespace) else {
+        guard let network = directory.networks[endpoint.networkID], let namespace = reopen(endpoint.namespace)
+        else {
             for failure in remove(endpoint) { log.warning("release", metadata: ["failure": "\(failure)"]) }
             return
         }
@@ -86,12 +92,14 @@ extension NetworkManager {
             try store.markAttached(endpointID: endpoint.id)
             log.warning("link was gone and has been made again", metadata: ["endpoint": "\(endpoint.name)"])
         } catch {
-            log.error("link cannot be made again", metadata: ["endpoint": "\(endpoint.name)", "error": "\(error)"])
+            log.error(
+                "link cannot be made again", metadata: ["endpoint": "\(endpoint.name)", "error": "\(error)"])
             for failure in remove(endpoint) { log.warning("release", metadata: ["failure": "\(failure)"]) }
         }
     }
 
-    /// The namespace that an endpoint was attached to, if it is still there: a path may lead to another one by now.
+    /// The namespace that an endpoint was attached to, if it is still there: a path may lead to another one
+    /// by now.
     func reopen(_ reference: NamespaceReference) -> NetworkNamespace? {
         guard let namespace = try? NetworkNamespace.open(path: reference.path),
             namespace.identity.device == reference.device, namespace.identity.inode == reference.inode
@@ -104,7 +112,8 @@ extension NetworkManager {
         let ours = Set(
             directory.networks.values.map(\.bridgeName) + directory.endpoints.values.map(\.hostInterfaceName))
         for link in try bridge.observe() where !ours.contains(link.name) {
-            log.warning("link of ours that nothing recorded explains is removed", metadata: ["link": "\(link.name)"])
+            log.warning(
+                "link of ours that nothing recorded explains is removed", metadata: ["link": "\(link.name)"])
             try bridge.removeLink(link)
         }
     }

@@ -5,10 +5,12 @@ internal import Netlink
 internal import Wire
 
 extension NetworkManager {
-    /// Counters of the named endpoints, or of all where `names` is empty. The kernel keeps them: they survive the manager.
+    /// Counters of the named endpoints, or of all where `names` is empty. The kernel keeps them: they survive
+    /// the manager.
     public func statistics(_ names: [String] = []) throws -> [EndpointStatistics] {
         let members =
-            try names.isEmpty ? endpoints() : names.map { try directory.member(try directory.endpoint(named: $0)) }
+            try names.isEmpty
+            ? endpoints() : names.map { try directory.member(try directory.endpoint(named: $0)) }
         let links = try bridge.statistics(of: members.map(\.endpoint.hostInterfaceName))
         let denials = try firewall.denials()
         return members.map { member in
@@ -32,10 +34,13 @@ extension NetworkManager {
         var counts: [DenialReason: DenialCount] = [:]
         for denial in denials {
             let reason = reason(denial.outcome, member)
-            counts[reason, default: DenialCount(reason: reason, packets: 0, bytes: 0)].packets += denial.packets
+            counts[reason, default: DenialCount(reason: reason, packets: 0, bytes: 0)].packets +=
+                denial.packets
             counts[reason]?.bytes += denial.bytes
         }
-        return counts.values.sorted { ($1.packets, $0.reason.description) < ($0.packets, $1.reason.description) }
+        return counts.values.sorted {
+            ($1.packets, $0.reason.description) < ($0.packets, $1.reason.description)
+        }
     }
 
     /// What an outcome of the packet path means to people.

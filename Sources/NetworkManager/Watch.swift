@@ -44,7 +44,8 @@ extension NetworkManager {
             return messages.compactMap { message in
                 switch try? LinkEvent(message) {
                 case .deleted(let link): .gone(link.name)
-                case .changed(let link): link.kind == "bridge" ? .carrier(link.name, link.flags.contains(.running)) : nil
+                case .changed(let link):
+                    link.kind == "bridge" ? .carrier(link.name, link.flags.contains(.running)) : nil
                 case nil: nil
                 }
             }
@@ -72,10 +73,14 @@ extension NetworkManager {
                 reconcileAndLog("bridge \(name) was removed")
             }
         case .carrier(let name, let isRunning):
-            guard let network = directory.networks.values.first(where: { $0.bridgeName == name }) else { break }
+            guard let network = directory.networks.values.first(where: { $0.bridgeName == name }) else {
+                break
+            }
             // A bridge without a live port forgets whom it answers for.
             if carriers.updateValue(isRunning, forKey: network.id) == false, isRunning {
-                do { try mendLinks(of: network) } catch { log.error("repair", metadata: ["error": "\(error)"]) }
+                do { try mendLinks(of: network) } catch {
+                    log.error("repair", metadata: ["error": "\(error)"])
+                }
             }
         case .lost:
             reconcileAndLog("notifications were lost")

@@ -24,7 +24,9 @@ public struct Descriptor: ~Copyable, Sendable {
     }
 
     /// Opens a file; close-on-exec is implied.
-    package static func open(_ path: String, _ flags: Int32, mode: UInt32 = 0o600) throws(SystemError) -> Descriptor {
+    package static func open(_ path: String, _ flags: Int32, mode: UInt32 = 0o600) throws(SystemError)
+        -> Descriptor
+    {
         Descriptor(owning: try system("open", path) { unsafe cl_open(path, flags, mode) })
     }
 
@@ -34,7 +36,9 @@ public struct Descriptor: ~Copyable, Sendable {
         var done = 0
         while done < bytes.count {
             done += try system("write", "descriptor \(number)") {
-                unsafe bytes[done...].withUnsafeBytes { unsafe CLinux.write(number, $0.baseAddress, $0.count) }
+                unsafe bytes[done...].withUnsafeBytes {
+                    unsafe CLinux.write(number, $0.baseAddress, $0.count)
+                }
             }
         }
     }
@@ -87,7 +91,9 @@ package func writeFile(_ path: String, _ text: String) throws(SystemError) {
     let file = try Descriptor.open(path, O_WRONLY)
     let number = file.rawValue
     let bytes = Array(text.utf8)
-    try system("write", path) { unsafe bytes.withUnsafeBytes { unsafe CLinux.write(number, $0.baseAddress, $0.count) } }
+    try system("write", path) {
+        unsafe bytes.withUnsafeBytes { unsafe CLinux.write(number, $0.baseAddress, $0.count) }
+    }
 }
 
 /// Reads a small file such as one of `/proc`, at most 1 MiB.

@@ -20,7 +20,8 @@ package struct FabricPaths: Hashable, Sendable {
         self.stateDirectory = stateDirectory
     }
 
-    /// The calling user's, after `FORGE_RUNTIME_DIR`, `FORGE_STATE_DIR`, `XDG_RUNTIME_DIR`, `XDG_STATE_HOME` and `HOME`.
+    /// The calling user's, after `FORGE_RUNTIME_DIR`, `FORGE_STATE_DIR`, `XDG_RUNTIME_DIR`, `XDG_STATE_HOME`
+    /// and `HOME`.
     ///
     /// Nothing is created here. A relative path in the XDG variables is ignored, as their specification says.
     package init(environment: (String) -> String? = FabricPaths.environment, uid: UInt32 = geteuid()) {

@@ -24,7 +24,9 @@ package struct AddressPool: Sendable {
     /// - Throws: `ModelError.exhausted` if no address is left.
     package mutating func allocate(endpointID: String) throws(ModelError) -> IPAddress {
         guard UInt128(used.count) < capacity else {
-            throw .exhausted("subnet", subnet.description, "is full: \(capacity == 1 ? "its one address is" : "all \(capacity) addresses are") taken")
+            throw .exhausted(
+                "subnet", subnet.description,
+                "is full: \(capacity == 1 ? "its one address is" : "all \(capacity) addresses are") taken")
         }
         let start = usable.lowerBound + Identifier.number(endpointID, .low) % capacity
         var offset = used.firstGap(from: start)

@@ -7,7 +7,8 @@ internal import Sys
 struct Forge: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "forge",
-        abstract: "Networks for containers and plain processes, without root, in which policy decides who may talk.",
+        abstract:
+            "Networks for containers and plain processes, without root, in which policy decides who may talk.",
         version: "forge \(FabricVersion.text)",
         groupedSubcommands: [
             CommandGroup(name: "Fabric", subcommands: [UpCommand.self, DownCommand.self, Status.self]),
@@ -20,9 +21,11 @@ struct Forge: ParsableCommand {
                 ]),
         ])
 
-    /// Runs a command. What goes wrong is one line on stderr; the exit code is 125 where it is ours, as docker's is.
+    /// Runs a command. What goes wrong is one line on stderr; the exit code is 125 where it is ours, as
+    /// docker's is.
     ///
-    /// On the main thread, which an asynchronous `main` would give up: commands that fork must stay on theirs.
+    /// On the main thread, which an asynchronous `main` would give up: commands that fork must stay on
+    /// theirs.
     static func main() {
         do {
             var command = try parseAsRoot()

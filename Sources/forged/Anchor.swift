@@ -2,8 +2,9 @@ internal import CLinux
 internal import Namespaces
 internal import Sys
 
-/// The process in the host's namespaces: pins the fabric, starts the manager in it again and again, and answers what
-/// only a process outside can know. One thread, no timers but the restart delay of a manager that keeps ending.
+/// The process in the host's namespaces: pins the fabric, starts the manager in it again and again, and
+/// answers what only a process outside can know. One thread, no timers but the restart delay of a manager
+/// that keeps ending.
 final class Anchor {
     private let options: StartOptions
     private let ground: Ground

@@ -17,8 +17,8 @@ final class AnchorLink: Sendable {
     func reportReady() { state.withLock { try? $0.socket.send(.ready) } }
     func reportFailure(_ text: String) { state.withLock { try? $0.socket.send(.failed(text)) } }
 
-    /// Who is at the other end of a Unix connection, in the host's numbers: in the fabric's own user namespace the
-    /// host's root and strangers look alike. Takes some 30 µs.
+    /// Who is at the other end of a Unix connection, in the host's numbers: in the fabric's own user
+    /// namespace the host's root and strangers look alike. Takes some 30 µs.
     /// - Throws: `SystemError`; `Errno.again` if the anchor does not answer within a second.
     func peer(of connection: Int32) throws -> Peer {
         try state.withLock { state in

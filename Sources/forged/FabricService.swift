@@ -53,7 +53,8 @@ final class FabricService: Sendable {
     }
 
     /// Answers what is under way, and ends `run`.
-    /// - Parameter removeKernelState: take down bridges, links and rules; else they stay for the next manager.
+    /// - Parameter removeKernelState: take down bridges, links and rules; else they stay for the next
+    ///   manager.
     func stop(removeKernelState: Bool) async {
         guard let (manager, server) = parts.withLock({ $0 }) else { return }
         if removeKernelState {
@@ -125,7 +126,8 @@ private struct FabricDesk: FabricControl {
     }
 
     private func uptime(of pid: Int32) -> Duration {
-        // proc(5): field 22 of stat is the start in ticks of 1/100 s since boot; the name before may hold anything.
+        // proc(5): field 22 of stat is the start in ticks of 1/100 s since boot; the name before may hold
+        // anything.
         let fields = ((try? readFile("/proc/\(pid)/stat")) ?? "").split(separator: ")").last?.split(
             separator: " ")
         let now = ((try? readFile("/proc/uptime")) ?? "").split(separator: " ").first.flatMap { Double($0) }

@@ -17,7 +17,8 @@ struct Ground: ~Copyable {
             throw Failure("\(error)")
         }
         let lock = try takeLock(paths)
-        // Of commands that were killed together with their forge run. Those that still run have the files mounted.
+        // Of commands that were killed together with their forge run. Those that still run have the files
+        // mounted.
         removeCommandFiles(paths)
         return Ground(paths: paths, listener: try listen(paths.socket), lock: lock)
     }

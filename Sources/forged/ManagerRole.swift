@@ -15,8 +15,8 @@ struct ManagerContext: Sendable {
     let isAllowed: @Sendable (_ connection: Int32) throws -> Bool
 }
 
-/// The role that holds everything that can be rebuilt: starts the service on threads of its own, and waits on the main
-/// thread for a reason to end.
+/// The role that holds everything that can be rebuilt: starts the service on threads of its own, and waits on
+/// the main thread for a reason to end.
 enum ManagerRole {
     /// In the fabric's namespaces, with a socket that the anchor listens on too.
     static func runUnderAnchor(_ options: ManagerOptions) -> Int32 {

@@ -62,7 +62,8 @@ import Testing
             var config = HTTP2ClientTransport.Posix.Config.defaults
             config.http2.authority = authority
             let transport = try HTTP2ClientTransport.Posix(
-                target: .unixDomainSocket(path: running.socketPath), transportSecurity: .plaintext, config: config)
+                target: .unixDomainSocket(path: running.socketPath), transportSecurity: .plaintext,
+                config: config)
             try await withGRPCClient(transport: transport) { channel in
                 let stub = Forge_Network_V1_NetworkManager.Client(wrapping: channel)
                 let status = try await stub.getStatus(.init())
@@ -71,7 +72,9 @@ import Testing
         }
     }
 
-    @Test(arguments: [nil, "", "localhost", "%2Frun%2Fforge.sock", "a%zz", "user@host:99999", "/run/forge.sock"])
+    @Test(arguments: [
+        nil, "", "localhost", "%2Frun%2Fforge.sock", "a%zz", "user@host:99999", "/run/forge.sock",
+    ])
     func `answers a call whatever its authority, and without one`(authority: String?) async throws {
         try await RunningServer.with { running in
             let path = running.socketPath
@@ -119,7 +122,9 @@ import Testing
                     try await client.applyFirewall(
                         .with { $0.document = String(repeating: "#", count: APIServer.requestLimit) })
                 }
-                #expect(error == ForgeError(.unavailable, "the connection to the fabric broke before it answered"))
+                #expect(
+                    error == ForgeError(.unavailable, "the connection to the fabric broke before it answered")
+                )
                 _ = try await client.getStatus(.init())
             }
         }
@@ -147,7 +152,8 @@ import Testing
         for round in 1...3 {
             async let made = client.createVNet(.with { $0.name = "lan\(round)" })
             try await Task.sleep(for: .milliseconds(50))
-            let server = APIServer(control: fabric, socket: try UnixSocket.listen(at: path), admits: { _ in true })
+            let server = APIServer(
+                control: fabric, socket: try UnixSocket.listen(at: path), admits: { _ in true })
             async let served: Void = server.serve()
             #expect(try await made.vnet.name == "lan\(round)")
             #expect(try await client.allVNets().count == round)

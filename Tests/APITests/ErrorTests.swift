@@ -30,7 +30,9 @@ import Testing
         try await RunningServer.with { running in
             await running.fabric.fail(with: Trouble())
             try await running.client { client in
-                await #expect(throws: ForgeError(.failed, "disk full")) { try await client.getStatus(.init()) }
+                await #expect(throws: ForgeError(.failed, "disk full")) {
+                    try await client.getStatus(.init())
+                }
             }
         }
     }
@@ -52,13 +54,18 @@ import Testing
         }
     }
 
-    @Test(arguments: [
-        Spoiled("subnet \"10.0.0.1/24\": host bits are set; the network is 10.0.0.0/24") { $0.subnets = ["10.0.0.1/24"] },
-        Spoiled("name \"No\": must be a DNS label") { $0.name = "No" },
-        Spoiled("isolation \"9\": is not an isolation level") { $0.isolation = .UNRECOGNIZED(9) },
-        Spoiled("mtu \"70000\": must be at most 65535") { $0.mtu = 70_000 },
-        Spoiled("subnet \"17\": at most 16 are taken") { $0.subnets = .init(repeating: "10.0.0.0/24", count: 17) },
-    ] as [Spoiled<Forge_Network_V1_CreateVNetRequest>])
+    @Test(
+        arguments: [
+            Spoiled("subnet \"10.0.0.1/24\": host bits are set; the network is 10.0.0.0/24") {
+                $0.subnets = ["10.0.0.1/24"]
+            },
+            Spoiled("name \"No\": must be a DNS label") { $0.name = "No" },
+            Spoiled("isolation \"9\": is not an isolation level") { $0.isolation = .UNRECOGNIZED(9) },
+            Spoiled("mtu \"70000\": must be at most 65535") { $0.mtu = 70_000 },
+            Spoiled("subnet \"17\": at most 16 are taken") {
+                $0.subnets = .init(repeating: "10.0.0.0/24", count: 17)
+            },
+        ] as [Spoiled<Forge_Network_V1_CreateVNetRequest>])
     func `names the field and the value of a bad network`(
         spoiled: Spoiled<Forge_Network_V1_CreateVNetRequest>
     ) {
@@ -67,18 +74,19 @@ import Testing
         expectInvalid(spoiled.message) { try NetworkRequest(request) }
     }
 
-    @Test(arguments: [
-        Spoiled("network \"\": is required") { $0.vnet = "" },
-        Spoiled("network \"a b\": must be at most 512 printable ASCII characters") { $0.vnet = "a b" },
-        Spoiled("container id \"\": must be 1 to 128") { $0.containerID = "" },
-        Spoiled("netns \"\": a namespace path or a pid is required") { $0.source = nil },
-        Spoiled("pid \"0\": must be the id of a process") { $0.pid = 0 },
-        Spoiled("netns \"x\": must be an absolute path") { $0.netnsPath = "x" },
-        Spoiled("is not a path") { $0.netnsPath = "/x\0y" },
-        Spoiled("ip \"10.1\": expected four numbers") { $0.addresses = ["10.1"] },
-        Spoiled("mac \"x\": expected six") { $0.mac = "x" },
-        Spoiled("label \"a b\": a label key is") { $0.labels = ["a b": "c"] },
-    ] as [Spoiled<Forge_Network_V1_AssignEndpointRequest>])
+    @Test(
+        arguments: [
+            Spoiled("network \"\": is required") { $0.vnet = "" },
+            Spoiled("network \"a b\": must be at most 512 printable ASCII characters") { $0.vnet = "a b" },
+            Spoiled("container id \"\": must be 1 to 128") { $0.containerID = "" },
+            Spoiled("netns \"\": a namespace path or a pid is required") { $0.source = nil },
+            Spoiled("pid \"0\": must be the id of a process") { $0.pid = 0 },
+            Spoiled("netns \"x\": must be an absolute path") { $0.netnsPath = "x" },
+            Spoiled("is not a path") { $0.netnsPath = "/x\0y" },
+            Spoiled("ip \"10.1\": expected four numbers") { $0.addresses = ["10.1"] },
+            Spoiled("mac \"x\": expected six") { $0.mac = "x" },
+            Spoiled("label \"a b\": a label key is") { $0.labels = ["a b": "c"] },
+        ] as [Spoiled<Forge_Network_V1_AssignEndpointRequest>])
     func `names the field and the value of a bad endpoint`(
         spoiled: Spoiled<Forge_Network_V1_AssignEndpointRequest>
     ) {

@@ -18,11 +18,14 @@ actor MemoryFabric: FabricControl {
     func fail(with error: any Error) { trouble = error }
 
     func createNetwork(_ request: NetworkRequest) throws -> Network {
-        if networksByName[request.name] != nil { throw ModelError.exists("network", request.name, "is there already") }
+        if networksByName[request.name] != nil {
+            throw ModelError.exists("network", request.name, "is there already")
+        }
         let digits = String(request.name.utf8.reduce(UInt64(7)) { $0 &* 31 &+ UInt64($1) }, radix: 16)
         let network = Network(
             id: String((digits + String(repeating: "0", count: 64)).prefix(64)), name: request.name,
-            subnets: request.subnets.isEmpty ? [try CIDR("10.9.0.0/24"), try CIDR("fd00:9::/64")] : request.subnets,
+            subnets: request.subnets.isEmpty
+                ? [try CIDR("10.9.0.0/24"), try CIDR("fd00:9::/64")] : request.subnets,
             isolation: request.isolation, defaultVerdict: request.defaultVerdict, mtu: request.mtu ?? 1500,
             labels: request.labels)
         networksByName[request.name] = network
@@ -57,7 +60,8 @@ actor MemoryFabric: FabricControl {
             id: String(repeating: "0", count: 64 - digits.count) + digits, containerID: request.containerID,
             networkID: network.id, name: request.name ?? "endpoint-\(number)", labels: request.labels,
             addresses: IPFamily.allCases.compactMap { network.subnet($0)?.address(at: 2 + UInt128(number)) },
-            mac: request.mac ?? MACAddress(bits: 0x0200_0000_0000), interfaceName: request.interfaceName ?? "eth0",
+            mac: request.mac ?? MACAddress(bits: 0x0200_0000_0000),
+            interfaceName: request.interfaceName ?? "eth0",
             namespace: NamespaceReference(path: "/run/netns/x", device: 4, inode: 5))
         let member = NetworkMember(endpoint, in: network)
         members.append(member)
@@ -107,7 +111,9 @@ actor MemoryFabric: FabricControl {
         func side(_ name: String) throws -> FlowSide {
             if let address = try? IPAddress(name) { return FlowSide(address) }
             let member = try endpoint(name)
-            guard let address = member.endpoint.addresses.first else { throw ModelError.notFound("address of", name) }
+            guard let address = member.endpoint.addresses.first else {
+                throw ModelError.notFound("address of", name)
+            }
             return FlowSide(address, member)
         }
         let flow = Flow(from: try side(query.from), to: try side(query.to), query.transport)
@@ -129,8 +135,10 @@ actor MemoryFabric: FabricControl {
         return FabricStatus(
             version: "1", mode: .rootless,
             roles: [.init(name: "manager", pid: 42, uptime: .milliseconds(1500), restarts: 1)],
-            networkCount: networksByName.count, endpointCount: members.count, policyCount: policiesByName.count,
-            missingFeatures: [.init(name: "queue", explanation: "no")], socketPath: "/s", runtimeDirectory: "/r",
+            networkCount: networksByName.count, endpointCount: members.count,
+            policyCount: policiesByName.count,
+            missingFeatures: [.init(name: "queue", explanation: "no")], socketPath: "/s",
+            runtimeDirectory: "/r",
             stateDirectory: "/d")
     }
 }

@@ -9,11 +9,17 @@ import Wire
 @Suite struct PolicyMessageTests {
     @Test func `keeps everything of a policy on the way there and back`() throws {
         let policy = FirewallPolicy(
-            name: "web", selector: EndpointSelector(matchLabels: ["app": "web"], endpoints: ["a", "b"], network: "lan"),
-            directions: [.ingress], allowPorts: [PortRange(.tcp, 80...80), PortRange(.udp), PortRange(.icmp)],
-            trustedPeers: [.endpoints(EndpointSelector()), .cidr(try CIDR("10.0.0.0/8"), except: [try CIDR("10.1.0.0/16")])],
+            name: "web",
+            selector: EndpointSelector(matchLabels: ["app": "web"], endpoints: ["a", "b"], network: "lan"),
+            directions: [.ingress],
+            allowPorts: [PortRange(.tcp, 80...80), PortRange(.udp), PortRange(.icmp)],
+            trustedPeers: [
+                .endpoints(EndpointSelector()),
+                .cidr(try CIDR("10.0.0.0/8"), except: [try CIDR("10.1.0.0/16")]),
+            ],
             rateLimit: 5, ingress: [PolicyRule(), PolicyRule(peers: [], ports: [])],
-            egress: [PolicyRule(ports: [PortRange(.tcp, 1...65_535)])], ingressDeny: [PolicyRule(peers: nil, ports: [])],
+            egress: [PolicyRule(ports: [PortRange(.tcp, 1...65_535)])],
+            ingressDeny: [PolicyRule(peers: nil, ports: [])],
             egressDeny: [PolicyRule(peers: [.endpoints(EndpointSelector(endpoints: []))])])
         #expect(try FirewallPolicy(Forge_Network_V1_Policy(policy)) == policy)
     }
@@ -22,17 +28,26 @@ import Wire
         #expect(try FirewallPolicy(.with { $0.name = "p" }).directions == [.ingress, .egress])
     }
 
-    @Test(arguments: [
-        Spoiled("policy \"\"") { $0.name = "" },
-        Spoiled("policy p: directions \"7\"") { $0.directions = [.UNRECOGNIZED(7)] },
-        Spoiled("policy p: allowPorts[0] \"0\": the protocol") { $0.allowPorts.ranges = [.init()] },
-        Spoiled("policy p: ingress[0].ports[0] \"9-5\"") { $0.ingress = [.with { $0.ports.ranges = [range(.tcp, 9, 5)] }] },
-        Spoiled("policy p: egress[0].ports[0] \"0-5\"") { $0.egress = [.with { $0.ports.ranges = [range(.udp, 0, 5)] }] },
-        Spoiled("\"1-65536\"") { $0.egress = [.with { $0.ports.ranges = [range(.tcp, 1, 65_536)] }] },
-        Spoiled("ICMP has no ports") { $0.egress = [.with { $0.ports.ranges = [range(.icmp, 8, 8)] }] },
-        Spoiled("policy p: ingressDeny[0].peers[0]") { $0.ingressDeny = [.with { $0.peers.peers = [.init()] }] },
-        Spoiled("policy p: trustedPeers[0].cidr \"10.0.0.1/8\"") { $0.trustedPeers.peers = [.with { $0.block.cidr = "10.0.0.1/8" }] },
-    ] as [Spoiled<Forge_Network_V1_Policy>])
+    @Test(
+        arguments: [
+            Spoiled("policy \"\"") { $0.name = "" },
+            Spoiled("policy p: directions \"7\"") { $0.directions = [.UNRECOGNIZED(7)] },
+            Spoiled("policy p: allowPorts[0] \"0\": the protocol") { $0.allowPorts.ranges = [.init()] },
+            Spoiled("policy p: ingress[0].ports[0] \"9-5\"") {
+                $0.ingress = [.with { $0.ports.ranges = [range(.tcp, 9, 5)] }]
+            },
+            Spoiled("policy p: egress[0].ports[0] \"0-5\"") {
+                $0.egress = [.with { $0.ports.ranges = [range(.udp, 0, 5)] }]
+            },
+            Spoiled("\"1-65536\"") { $0.egress = [.with { $0.ports.ranges = [range(.tcp, 1, 65_536)] }] },
+            Spoiled("ICMP has no ports") { $0.egress = [.with { $0.ports.ranges = [range(.icmp, 8, 8)] }] },
+            Spoiled("policy p: ingressDeny[0].peers[0]") {
+                $0.ingressDeny = [.with { $0.peers.peers = [.init()] }]
+            },
+            Spoiled("policy p: trustedPeers[0].cidr \"10.0.0.1/8\"") {
+                $0.trustedPeers.peers = [.with { $0.block.cidr = "10.0.0.1/8" }]
+            },
+        ] as [Spoiled<Forge_Network_V1_Policy>])
     func `names the field and the value of a bad policy`(
         spoiled: Spoiled<Forge_Network_V1_Policy>
     ) {
@@ -53,7 +68,9 @@ import Wire
     }
 }
 
-private func range(_ transport: Forge_Network_V1_Protocol, _ first: UInt32, _ last: UInt32) -> Forge_Network_V1_PortRange {
+private func range(_ transport: Forge_Network_V1_Protocol, _ first: UInt32, _ last: UInt32)
+    -> Forge_Network_V1_PortRange
+{
     .with {
         $0.protocol = transport
         $0.first = first

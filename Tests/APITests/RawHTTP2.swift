@@ -33,7 +33,8 @@ struct RawHTTP2: ~Copyable {
         var answer: [String: String] = [:]
         var bytes: [UInt8] = []
         while true {
-            while bytes.count >= 9, case let length = Int(bytes[0]) << 16 | Int(bytes[1]) << 8 | Int(bytes[2]),
+            while bytes.count >= 9,
+                case let length = Int(bytes[0]) << 16 | Int(bytes[1]) << 8 | Int(bytes[2]),
                 bytes.count >= 9 + length
             {
                 let (type, flags) = (bytes[3], bytes[4])

@@ -11,7 +11,8 @@ struct RunningServer {
 
     @discardableResult
     static func with<Result>(
-        fabric: MemoryFabric = MemoryFabric(), admits: @escaping @Sendable (Int32) async -> Bool = { _ in true },
+        fabric: MemoryFabric = MemoryFabric(),
+        admits: @escaping @Sendable (Int32) async -> Bool = { _ in true },
         _ test: (RunningServer) async throws -> Result
     ) async throws -> Result {
         let directory = NSTemporaryDirectory() + "forge-api-\(UUID().uuidString.prefix(8))"
@@ -35,7 +36,8 @@ struct RunningServer {
 
     /// A client for the time of `body`.
     @discardableResult
-    func client<Result>(patience: Duration = .seconds(2), _ body: (ForgeClient) async throws -> Result) async throws -> Result
+    func client<Result>(patience: Duration = .seconds(2), _ body: (ForgeClient) async throws -> Result)
+        async throws -> Result
     {
         let client = try ForgeClient(socketPath: socketPath, patience: patience)
         do {

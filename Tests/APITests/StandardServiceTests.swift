@@ -63,7 +63,8 @@ import Testing
                 let answers = try await reflection.serverReflectionInfo(
                     requestProducer: { writer in
                         try await writer.write(.with { $0.listServices = "" })
-                        try await writer.write(.with { $0.fileContainingSymbol = "forge.network.v1.NetworkManager" })
+                        try await writer.write(
+                            .with { $0.fileContainingSymbol = "forge.network.v1.NetworkManager" })
                         try await writer.write(.with { $0.fileByFilename = "no/such.proto" })
                     },
                     onResponse: { response in
@@ -97,6 +98,8 @@ import Testing
     }
 
     @Test func `takes a damaged descriptor set for an empty one`() {
-        #expect(DescriptorIndex(serialized: [0xff, 0xff, 0xff]).files(named: "forge/network/v1/service.proto") == nil)
+        #expect(
+            DescriptorIndex(serialized: [0xff, 0xff, 0xff]).files(named: "forge/network/v1/service.proto")
+                == nil)
     }
 }

@@ -12,7 +12,9 @@ import Wire
         for _ in 0..<500 { expectAgreement(&world, compiler) }
     }
 
-    @Test(arguments: 100..<130) func `stays in step while policies and endpoints come, change and go`(seed: UInt64) {
+    @Test(arguments: 100..<130) func `stays in step while policies and endpoints come, change and go`(
+        seed: UInt64
+    ) {
         var world = RandomWorld(seed: seed)
         var compiler = compile(world)
         for step in 0..<30 {
@@ -67,12 +69,17 @@ import Wire
         for network in world.networks { compiler.setNetwork(network) }
         let policy = FirewallPolicy(
             name: "web", selector: EndpointSelector(matchLabels: ["app": "web"]),
-            ingress: [PolicyRule(peers: [.endpoints(EndpointSelector(matchLabels: ["app": "web"]))], ports: [PortRange(.tcp, 80...80)])])
+            ingress: [
+                PolicyRule(
+                    peers: [.endpoints(EndpointSelector(matchLabels: ["app": "web"]))],
+                    ports: [PortRange(.tcp, 80...80)])
+            ])
         _ = compiler.setPolicies([policy])
         for index in stride(from: 0, to: 300, by: 3) {
             let template = world.endpoint(index)
             let endpoint = Endpoint(
-                id: template.endpoint.id, containerID: template.endpoint.containerID, networkID: template.network.id,
+                id: template.endpoint.id, containerID: template.endpoint.containerID,
+                networkID: template.network.id,
                 name: template.endpoint.name, labels: ["app": "web"], addresses: template.endpoint.addresses,
                 mac: template.endpoint.mac, interfaceName: "eth0", namespace: template.endpoint.namespace)
             let delta = compiler.setEndpoint(endpoint)
@@ -109,7 +116,8 @@ import Wire
         let flow = world.flow()
         let decision = PolicyEvaluator.evaluate(policies: world.policies, flow: flow)
         let (l4proto, port) = flow.transport.numbers(flow.source.address.family)
-        let outcome = compiler.judge(from: flow.source.address, to: flow.destination.address, l4proto: l4proto, port: port)
+        let outcome = compiler.judge(
+            from: flow.source.address, to: flow.destination.address, l4proto: l4proto, port: port)
         switch decision.denial {
         case nil: #expect(outcome == .allow, "\(flow)")
         case .isolation: #expect(outcome == .isolation, "\(flow)")

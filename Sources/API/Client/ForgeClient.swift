@@ -4,8 +4,8 @@ internal import Protos
 
 /// A connection to a fabric's API.
 ///
-/// Connects when it is first used, and again when the server was started anew. Calls may be made concurrently.
-/// Call `close` when done: the connection lives until then.
+/// Connects when it is first used, and again when the server was started anew. Calls may be made
+/// concurrently. Call `close` when done: the connection lives until then.
 public final class ForgeClient: Sendable {
     typealias Transport = HTTP2ClientTransport.Posix
     typealias Stub = Forge_Network_V1_NetworkManager.Client<Transport>
@@ -17,11 +17,12 @@ public final class ForgeClient: Sendable {
 
     /// - Parameters:
     ///   - socketPath: the API's Unix socket, such as `/run/user/1000/forge/forge.sock`.
-    ///   - patience: how long a call tries to connect when nobody answers: long enough for a server that is being
-    ///     started.
+    ///   - patience: how long a call tries to connect when nobody answers: long enough for a server that is
+    ///   being started.
     public init(socketPath: String, patience: Duration = .seconds(2)) throws(ForgeError) {
         var config = Transport.Config.defaults
-        config.backoff = .init(initial: .milliseconds(5), max: .milliseconds(50), multiplier: 1.6, jitter: 0.1)
+        config.backoff = .init(
+            initial: .milliseconds(5), max: .milliseconds(50), multiplier: 1.6, jitter: 0.1)
         config.connection.flushCoalescing = nil
         // The path would be percent-encoded otherwise; servers use none of it.
         config.http2.authority = "localhost"
@@ -83,7 +84,9 @@ public final class ForgeClient: Sendable {
             let broke = error.message.hasPrefix("Stream unexpectedly closed")
             throw ForgeError(
                 .unavailable,
-                broke ? "the connection to the fabric broke before it answered" : "no fabric answers at \(socketPath)")
+                broke
+                    ? "the connection to the fabric broke before it answered"
+                    : "no fabric answers at \(socketPath)")
         } catch {
             throw ForgeError(error)
         }

@@ -5,9 +5,11 @@ package import Sys
 
 /// The API on a Unix socket: the network manager's service, health and reflection.
 ///
-/// Everything runs on one event loop; `FabricControl` is called there too, unless its isolation says otherwise.
+/// Everything runs on one event loop; `FabricControl` is called there too, unless its isolation says
+/// otherwise.
 package final class APIServer: Sendable {
-    /// Bytes of a request. What is larger breaks the call; what the model takes is far smaller, and its refusal worded.
+    /// Bytes of a request. What is larger breaks the call; what the model takes is far smaller, and its
+    /// refusal worded.
     static let requestLimit = 16 << 20
 
     package let health: HealthBoard
@@ -15,10 +17,11 @@ package final class APIServer: Sendable {
 
     /// - Parameters:
     ///   - socket: bound and listening.
-    ///   - admits: whether the peer of this connection may speak; the descriptor is only lent. Called for each
-    ///     connection before anything is read from it.
+    ///   - admits: whether the peer of this connection may speak; the descriptor is only lent. Called for
+    ///   each connection before anything is read from it.
     package init(
-        control: any FabricControl, socket: consuming Descriptor, admits: @escaping @Sendable (Int32) async -> Bool
+        control: any FabricControl, socket: consuming Descriptor,
+        admits: @escaping @Sendable (Int32) async -> Bool
     ) {
         let listener = SocketListener(executor: .shared, socket: socket.release(), admits: admits)
         var config = HTTP2ServerTransport.Custom<SocketListener>.Config.defaults

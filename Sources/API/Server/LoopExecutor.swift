@@ -3,10 +3,11 @@ internal import NIOPosix
 
 /// Runs tasks on an event loop.
 ///
-/// A call is read, served and answered without changing threads, which halves the time that a small one takes.
+/// A call is read, served and answered without changing threads, which halves the time that a small one
+/// takes.
 final class LoopExecutor: TaskExecutor {
-    /// One thread for all of this process's API traffic. It lives as long as the process: a task may come back to it
-    /// at any time.
+    /// One thread for all of this process's API traffic. It lives as long as the process: a task may come
+    /// back to it at any time.
     static let shared = LoopExecutor(MultiThreadedEventLoopGroup(numberOfThreads: 1).next())
 
     let loop: any EventLoop

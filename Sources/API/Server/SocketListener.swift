@@ -7,8 +7,8 @@ internal import Sys
 ///
 ///     listening socket --accept--> thread --admits?--> event loop --> gRPC's pipeline
 ///
-/// The peer is checked before the first byte of it is read. A thread of its own waits for connections, since an event
-/// loop does not show the descriptor of what it accepts.
+/// The peer is checked before the first byte of it is read. A thread of its own waits for connections, since
+/// an event loop does not show the descriptor of what it accepts.
 struct SocketListener: HTTP2ServerTransport.ListenerFactory {
     typealias Connection = HTTP2ServerTransport.ConnectionConfigurator.ConnectionChannel
 
@@ -23,10 +23,11 @@ struct SocketListener: HTTP2ServerTransport.ListenerFactory {
         listenerConfigurator: HTTP2ServerTransport.ListenerConfigurator,
         connectionConfigurator: HTTP2ServerTransport.ConnectionConfigurator
     ) async throws -> NIOAsyncChannel<Connection, Never> {
-        // This pair carries no bytes: by its end each of the listening channel and the thread learns that the other
-        // has ended.
+        // This pair carries no bytes: by its end each of the listening channel and the thread learns that the
+        // other has ended.
         let (near, far) = try UnixSocket.pair()
-        let (listener, gate) = try await ClientBootstrap(group: executor.loop).withConnectedSocket(near) { channel in
+        let (listener, gate) = try await ClientBootstrap(group: executor.loop).withConnectedSocket(near) {
+            channel in
             listenerConfigurator.configure(channel: channel).flatMapThrowing {
                 let gate = ConnectionGate(connectionConfigurator, listener: channel)
                 try channel.pipeline.syncOperations.addHandler(gate)
@@ -63,7 +64,9 @@ private final class ConnectionGate: ChannelInboundHandler {
         let (listener, configurator) = (listener, configurator)
         ClientBootstrap(group: listener.eventLoop)
             .channelInitializer { channel in
-                channel.closeFuture.whenComplete { _ in bound.value.configured[ObjectIdentifier(channel)] = nil }
+                channel.closeFuture.whenComplete { _ in
+                    bound.value.configured[ObjectIdentifier(channel)] = nil
+                }
                 return configurator.configure(channel: channel, tls: .none).map {
                     bound.value.configured[ObjectIdentifier(channel)] = $0
                 }

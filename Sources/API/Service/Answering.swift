@@ -16,8 +16,8 @@ extension RPCError {
         self.init(code: code, message: oneLine(error.description))
     }
 
-    /// One line for each problem. A message travels in HTTP/2 trailers, of which peers take 8 KiB at least once
-    /// each byte of it is percent-encoded.
+    /// One line for each problem. A message travels in HTTP/2 trailers, of which peers take 8 KiB at least
+    /// once each byte of it is percent-encoded.
     init(_ error: PolicyDocumentError) {
         var lines: [String] = []
         var room = 2_400
@@ -47,7 +47,9 @@ func answering<Answer>(_ work: () async throws -> Answer) async throws -> Answer
 
 /// Without control characters, which would reach a terminal.
 private func oneLine(_ text: some StringProtocol) -> String {
-    String(String.UnicodeScalarView(text.unicodeScalars.map { $0.properties.generalCategory == .control ? " " : $0 }))
+    String(
+        String.UnicodeScalarView(
+            text.unicodeScalars.map { $0.properties.generalCategory == .control ? " " : $0 }))
 }
 
 /// How large the parts of a request may be: far beyond any real one. The whole is bounded by the server.
@@ -67,7 +69,8 @@ enum Bounds {
     static func reference(_ text: String, _ field: String) throws(ModelError) -> String {
         guard !text.isEmpty else { throw .invalid(field, text, "is required") }
         guard text.utf8.count <= reference, text.utf8.allSatisfy({ (0x21...0x7e).contains($0) }) else {
-            throw .invalid(field, text, "must be at most \(reference) printable ASCII characters without spaces")
+            throw .invalid(
+                field, text, "must be at most \(reference) printable ASCII characters without spaces")
         }
         return text
     }
@@ -79,6 +82,8 @@ enum Bounds {
 }
 
 /// Reads a value from text, naming the field where it is not one.
-func parse<Value>(_ field: String, _ text: String, _ read: (String) throws(ParseError) -> Value) throws(ModelError) -> Value {
+func parse<Value>(_ field: String, _ text: String, _ read: (String) throws(ParseError) -> Value)
+    throws(ModelError) -> Value
+{
     do throws(ParseError) { return try read(text) } catch { throw .invalid(field, text, error.reason) }
 }

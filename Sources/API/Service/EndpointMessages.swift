@@ -16,7 +16,8 @@ extension Forge_Network_V1_Endpoint {
         addresses = endpoint.addresses.map { address in
             .with {
                 $0.address = address.description
-                $0.prefixLength = UInt32(member.network.subnet(address.family)?.prefixLength ?? address.family.width)
+                $0.prefixLength = UInt32(
+                    member.network.subnet(address.family)?.prefixLength ?? address.family.width)
                 $0.gateway = member.network.gateway(address.family)?.description ?? ""
             }
         }

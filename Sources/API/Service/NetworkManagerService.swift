@@ -116,10 +116,14 @@ struct NetworkManagerService: Forge_Network_V1_NetworkManager.SimpleServiceProto
                 policies.append(policy)
             }
             if !request.document.isEmpty {
-                let file = request.documentName.isEmpty ? "policy" : String(request.documentName.prefix(Bounds.reference))
+                let file =
+                    request.documentName.isEmpty
+                    ? "policy" : String(request.documentName.prefix(Bounds.reference))
                 policies += try PolicyDocument.parse(request.document, file: file)
             }
-            guard !policies.isEmpty else { throw ModelError.invalid("policies", "", "there is none in the request") }
+            guard !policies.isEmpty else {
+                throw ModelError.invalid("policies", "", "there is none in the request")
+            }
             let changes = try await control.apply(policies)
             return .with {
                 $0.applied = zip(policies, changes).map { policy, change in

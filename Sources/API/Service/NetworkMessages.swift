@@ -23,7 +23,9 @@ extension Forge_Network_V1_SetupBridgeResponse {
         self.init()
         bridge = network.bridgeName
         addresses = IPFamily.allCases.compactMap { family in
-            guard let subnet = network.subnet(family), let gateway = network.gateway(family) else { return nil }
+            guard let subnet = network.subnet(family), let gateway = network.gateway(family) else {
+                return nil
+            }
             return "\(gateway)/\(subnet.prefixLength)"
         }
         mtu = UInt32(clamping: network.mtu)
@@ -36,7 +38,9 @@ extension NetworkRequest {
         try Bounds.check("subnet", count: message.subnets.count, atMost: Bounds.subnets)
         try LabelSyntax.check(message.labels, field: "label")
         var subnets: [CIDR] = []
-        for text in message.subnets { subnets.append(try parse("subnet", text) { text throws(ParseError) in try CIDR(text) }) }
+        for text in message.subnets {
+            subnets.append(try parse("subnet", text) { text throws(ParseError) in try CIDR(text) })
+        }
         guard message.mtu <= 65_535 else { throw .invalid("mtu", "\(message.mtu)", "must be at most 65535") }
         self.init(
             name: message.name, subnets: subnets, isolation: try IsolationLevel(message.isolation),
@@ -73,7 +77,8 @@ extension DefaultVerdict {
         switch message {
         case .unspecified, .deny: self = .deny
         case .allow: self = .allow
-        case .UNRECOGNIZED(let number): throw .invalid("default verdict", "\(number)", "is neither deny nor allow")
+        case .UNRECOGNIZED(let number):
+            throw .invalid("default verdict", "\(number)", "is neither deny nor allow")
         }
     }
 }

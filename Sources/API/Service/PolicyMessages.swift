@@ -32,7 +32,8 @@ extension FirewallPolicy {
             name: message.name, selector: EndpointSelector(message.selector),
             directions: directions.isEmpty ? [.ingress, .egress] : directions,
             allowPorts: message.hasAllowPorts ? try readPorts(message.allowPorts, field("allowPorts")) : nil,
-            trustedPeers: message.hasTrustedPeers ? try readPeers(message.trustedPeers, field("trustedPeers")) : nil,
+            trustedPeers: message.hasTrustedPeers
+                ? try readPeers(message.trustedPeers, field("trustedPeers")) : nil,
             rateLimit: message.hasRateLimit ? Int(message.rateLimit) : nil,
             ingress: try rules("ingress", message.ingress), egress: try rules("egress", message.egress),
             ingressDeny: try rules("ingressDeny", message.ingressDeny),
@@ -40,7 +41,9 @@ extension FirewallPolicy {
     }
 }
 
-private func readPorts(_ message: Forge_Network_V1_PortRanges, _ field: String) throws(ModelError) -> [PortRange] {
+private func readPorts(_ message: Forge_Network_V1_PortRanges, _ field: String) throws(ModelError)
+    -> [PortRange]
+{
     var ranges: [PortRange] = []
     for (index, range) in message.ranges.enumerated() {
         let field = "\(field)[\(index)]"
@@ -55,13 +58,17 @@ private func readPorts(_ message: Forge_Network_V1_PortRanges, _ field: String) 
         guard transport != .icmp else { throw .invalid(field, "\(range.first)", "ICMP has no ports") }
         guard range.first >= 1, range.first <= last, let first = UInt16(exactly: range.first),
             let last = UInt16(exactly: last)
-        else { throw .invalid(field, "\(range.first)-\(last)", "ports are 1 to 65535, the first not above the last") }
+        else {
+            throw .invalid(
+                field, "\(range.first)-\(last)", "ports are 1 to 65535, the first not above the last")
+        }
         ranges.append(PortRange(transport, first...last))
     }
     return ranges
 }
 
-private func readPeers(_ message: Forge_Network_V1_Peers, _ field: String) throws(ModelError) -> [PolicyPeer] {
+private func readPeers(_ message: Forge_Network_V1_Peers, _ field: String) throws(ModelError) -> [PolicyPeer]
+{
     var peers: [PolicyPeer] = []
     for (index, peer) in message.peers.enumerated() {
         switch peer.kind {
@@ -70,7 +77,8 @@ private func readPeers(_ message: Forge_Network_V1_Peers, _ field: String) throw
             let field = "\(field)[\(index)]"
             var except: [CIDR] = []
             for text in block.except {
-                except.append(try parse(field + ".except", text) { text throws(ParseError) in try CIDR(text) })
+                except.append(
+                    try parse(field + ".except", text) { text throws(ParseError) in try CIDR(text) })
             }
             let cidr = try parse(field + ".cidr", block.cidr) { text throws(ParseError) in try CIDR(text) }
             peers.append(.cidr(cidr, except: except))
@@ -83,7 +91,8 @@ private func readPeers(_ message: Forge_Network_V1_Peers, _ field: String) throw
 extension EndpointSelector {
     fileprivate init(_ message: Forge_Network_V1_Selector) {
         self.init(
-            matchLabels: message.matchLabels, endpoints: message.hasEndpoints ? Set(message.endpoints.names) : nil,
+            matchLabels: message.matchLabels,
+            endpoints: message.hasEndpoints ? Set(message.endpoints.names) : nil,
             network: message.vnet.isEmpty ? nil : message.vnet)
     }
 }

@@ -97,7 +97,8 @@ extension FlowQuery {
 }
 
 extension FlowTransport {
-    /// A protocol number that no packet has (IANA "Protocol Numbers": reserved): only rules for all ports speak of it.
+    /// A protocol number that no packet has (IANA "Protocol Numbers": reserved): only rules for all ports
+    /// speak of it.
     private static let any = FlowTransport.other(255)
 
     fileprivate init(_ message: Forge_Network_V1_Protocol, _ port: UInt16) throws(ModelError) {
@@ -108,7 +109,8 @@ extension FlowTransport {
         case (.udp, _): self = .udp(port)
         case (.icmp, 0): self = .icmp
         case (.icmp, _): throw .invalid("port", "\(port)", "ICMP has no ports")
-        case (.UNRECOGNIZED(let number), _): throw .invalid("protocol", "\(number)", "must be TCP, UDP or ICMP")
+        case (.UNRECOGNIZED(let number), _):
+            throw .invalid("protocol", "\(number)", "must be TCP, UDP or ICMP")
         }
     }
 }

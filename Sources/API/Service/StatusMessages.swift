@@ -38,7 +38,8 @@ extension Forge_Network_V1_GetStatusResponse {
                 $0.name = role.name
                 $0.pid = role.pid
                 let (seconds, attoseconds) = role.uptime.components
-                $0.uptimeMilliseconds = UInt64(clamping: seconds) * 1_000 + UInt64(clamping: attoseconds / 1_000_000_000_000_000)
+                $0.uptimeMilliseconds =
+                    UInt64(clamping: seconds) * 1_000 + UInt64(clamping: attoseconds / 1_000_000_000_000_000)
                 $0.restarts = UInt32(clamping: role.restarts)
             }
         }

@@ -45,7 +45,9 @@ struct DescriptorIndex: Sendable {
         let scope = file.package.isEmpty ? "" : file.package + "."
         for service in file.service {
             fileOfSymbol[scope + service.name] = file.name
-            for method in service.method { fileOfSymbol["\(scope)\(service.name).\(method.name)"] = file.name }
+            for method in service.method {
+                fileOfSymbol["\(scope)\(service.name).\(method.name)"] = file.name
+            }
         }
         for message in file.messageType { add(message, scope, file.name) }
         for item in file.enumType { fileOfSymbol[scope + item.name] = file.name }
@@ -60,7 +62,8 @@ struct DescriptorIndex: Sendable {
     }
 }
 
-/// The bytes that base64 text stands for (RFC 4648 section 4); reading ends at the padding or at a foreign character.
+/// The bytes that base64 text stands for (RFC 4648 section 4); reading ends at the padding or at a foreign
+/// character.
 private func decodeBase64(_ text: String) -> [UInt8] {
     var bytes: [UInt8] = []
     bytes.reserveCapacity(text.utf8.count / 4 * 3)

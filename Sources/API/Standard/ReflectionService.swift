@@ -55,7 +55,8 @@ struct ReflectionService: Grpc_Reflection_V1_ServerReflection.SimpleServiceProto
 
 /// Reflection under its older name, which many clients still ask first. Its messages are those of v1.
 struct ReflectionAlphaService: RegistrableRPCService {
-    static let descriptor = ServiceDescriptor(fullyQualifiedService: "grpc.reflection.v1alpha.ServerReflection")
+    static let descriptor = ServiceDescriptor(
+        fullyQualifiedService: "grpc.reflection.v1alpha.ServerReflection")
 
     let service: ReflectionService
 

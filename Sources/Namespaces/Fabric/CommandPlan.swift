@@ -5,11 +5,11 @@ internal import Sys
 ///
 /// ```
 /// caller's user namespace            fabric's user namespace            the command's user namespace
-///   fork ---- setns(user) ------------> all capabilities --- unshare ---> owns the command's network namespace
-///                                                                        own id as outside, exec drops the rest
+///   fork ---- setns(user) ------------> all capabilities --- unshare ---> owns the command's network
+///   namespace own id as outside, exec drops the rest
 /// ```
-/// The network namespace is owned by a child of the fabric's user namespace, so the manager has power over it; the command
-/// sits in that child and has none over the fabric.
+/// The network namespace is owned by a child of the fabric's user namespace, so the manager has power over
+/// it; the command sits in that child and has none over the fabric.
 package struct CommandPlan: ~Copyable {
     private let plan: ProcessPlan
     /// Root keeps all its ids, which only somebody outside can map.
@@ -24,8 +24,8 @@ package struct CommandPlan: ~Copyable {
         package init(directory: String) { self.directory = directory }
     }
 
-    /// What exec may ever give to a command that runs as root: what container runtimes commonly grant, by number of
-    /// linux/capability.h. Among what is missing: CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_SYS_PTRACE.
+    /// What exec may ever give to a command that runs as root: what container runtimes commonly grant, by
+    /// number of linux/capability.h. Among what is missing: CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_SYS_PTRACE.
     private static let rootCapabilities: UInt64 = [
         0, 1, 3, 4, 5, 6, 7,  // chown, dac_override, fowner, fsetid, kill, setgid, setuid
         8, 10, 13, 18,  // setpcap, net_bind_service, net_raw, sys_chroot
@@ -71,7 +71,8 @@ package struct CommandPlan: ~Copyable {
         if isRoot && record.mode == .host {
             plan.add(.boundCapabilities(Self.rootCapabilities))
         } else {
-            // Else a file capability of the host's would hold here, over this network namespace: capabilities(7).
+            // Else a file capability of the host's would hold here, over this network namespace:
+            // capabilities(7).
             plan.add(.noNewPrivileges)
         }
         // Last, since a change of credentials clears it.
@@ -94,7 +95,8 @@ package struct CommandPlan: ~Copyable {
     private static func placeFiles(_ files: Files, in plan: inout ProcessPlan) {
         let names = ["hosts", "resolv.conf"]
         if names.allSatisfy({ exists("/etc/\($0)") }) {
-            // mount(2) follows a symbolic link such as the one to systemd's stub: what it leads to is covered.
+            // mount(2) follows a symbolic link such as the one to systemd's stub: what it leads to is
+            // covered.
             for name in names {
                 plan.add(
                     .mount(
@@ -104,8 +106,8 @@ package struct CommandPlan: ~Copyable {
             }
             return
         }
-        // There is nothing to cover, or a link that leads nowhere: our files are laid over the whole directory.
-        // overlayfs separates layers by colons.
+        // There is nothing to cover, or a link that leads nowhere: our files are laid over the whole
+        // directory. overlayfs separates layers by colons.
         let layer = files.directory.reduce(into: "") {
             $0 += $1 == ":" || $1 == "\\" || $1 == "," ? "\\\($1)" : "\($1)"
         }

@@ -1,4 +1,5 @@
-/// What anchor and manager say to each other, one datagram each. The manager faces callers, so the anchor believes nothing.
+/// What anchor and manager say to each other, one datagram each. The manager faces callers, so the anchor
+/// believes nothing.
 package enum ControlMessage: Hashable, Sendable {
     /// Who is the peer of the connection that comes along? From the manager.
     case whoIs(id: UInt32)

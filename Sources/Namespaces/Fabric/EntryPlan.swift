@@ -32,7 +32,8 @@ package struct EntryPlan: ~Copyable {
     ///
     /// - Parameters:
     ///   - path: as the endpoint was attached with; `/proc/PID/ns/net` for commands of `forge run`.
-    ///   - identity: of the namespace that was attached, so that a number given to another process is noticed.
+    ///   - identity: of the namespace that was attached, so that a number given to another process is
+    ///   noticed.
     /// - Throws: `.gone` if another namespace is there now.
     package static func endpoint(
         _ command: [String], path: String, identity: FileIdentity

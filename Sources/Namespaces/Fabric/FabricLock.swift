@@ -1,16 +1,18 @@
 internal import CLinux
 package import Sys
 
-/// The proof that one `forged` alone serves a fabric. The kernel names the holder, so no pid in a file is trusted.
+/// The proof that one `forged` alone serves a fabric. The kernel names the holder, so no pid in a file is
+/// trusted.
 ///
-/// fcntl(2) record locks: gone with their process, and with the first close of the file in it, so nothing else in the
-/// process may open the same file.
+/// fcntl(2) record locks: gone with their process, and with the first close of the file in it, so nothing
+/// else in the process may open the same file.
 package struct FabricLock: ~Copyable, Sendable {
     private let files: [Int32]
 
     /// Takes the lock; nil if another process has it.
     package static func take(_ paths: FabricPaths) throws(SystemError) -> FabricLock? {
-        // The state and the socket must each be served once, whatever combination of directories is configured.
+        // The state and the socket must each be served once, whatever combination of directories is
+        // configured.
         var taken: [Int32] = []
         for path in paths.locks {
             let file = try Descriptor.open(path, O_RDWR | O_CREAT | O_NOFOLLOW, mode: 0o600)
@@ -29,7 +31,8 @@ package struct FabricLock: ~Copyable, Sendable {
 
     deinit { for number in files { _ = CLinux.close(number) } }
 
-    /// The process that has the lock; nil if nobody has. Not for the holder itself, which would lose it by asking.
+    /// The process that has the lock; nil if nobody has. Not for the holder itself, which would lose it by
+    /// asking.
     package static func holder(_ paths: FabricPaths) throws(SystemError) -> Int32? {
         for path in paths.locks {
             do throws(SystemError) {

@@ -2,7 +2,8 @@ internal import CLinux
 internal import FoundationEssentials
 package import Sys
 
-/// What a running `forged` leaves for the CLI in `fabric.json`: who it is and where its namespaces are pinned.
+/// What a running `forged` leaves for the CLI in `fabric.json`: who it is and where its namespaces are
+/// pinned.
 package struct FabricRecord: Hashable, Sendable, Codable {
     package enum Mode: String, Sendable, Codable {
         /// An anchor holds namespaces of the fabric's own.

@@ -3,7 +3,8 @@ internal import Sys
 
 /// How ids of a new user namespace stand for ids outside it: user_namespaces(7).
 package enum IDMaps {
-    /// Maps 0 to the user's own id and everything above to the subordinate ranges, by `newuidmap` and `newgidmap`.
+    /// Maps 0 to the user's own id and everything above to the subordinate ranges, by `newuidmap` and
+    /// `newgidmap`.
     package static func writeSubordinate(
         pid: Int32, uid: UInt32, gid: UInt32, _ ids: SubordinateIDs
     ) throws(NamespaceError) {
@@ -11,7 +12,8 @@ package enum IDMaps {
         try run("newgidmap", pid, own: gid, ids.gids)
     }
 
-    /// Gives a user namespace made by a child the very ids that we have ourselves. Needs CAP_SETUID and CAP_SETGID.
+    /// Gives a user namespace made by a child the very ids that we have ourselves. Needs CAP_SETUID and
+    /// CAP_SETGID.
     package static func writeIdentity(pid: Int32) throws(NamespaceError) {
         for name in ["uid_map", "gid_map"] {
             do throws(SystemError) {

@@ -27,7 +27,8 @@ package struct ProgramResult: Hashable, Sendable {
 }
 
 extension ProcessPlan {
-    /// Starts the program, reads what it says (at most 1 MiB each of output and errors) and waits for its end.
+    /// Starts the program, reads what it says (at most 1 MiB each of output and errors) and waits for its
+    /// end.
     ///
     /// Blocks the calling thread. Standard input is empty. What else holds the output open is not waited for.
     /// - Throws: `.child` if a step or exec fails.

@@ -30,7 +30,9 @@ package struct Attribute: Hashable, Sendable {
             let start = reader.offset
             let length: UInt16 = try reader.integer("nla_len")
             let type: UInt16 = try reader.integer("nla_type")
-            guard length >= 4 else { throw DecodeError("nla_len", at: start, "\(length) is shorter than the header") }
+            guard length >= 4 else {
+                throw DecodeError("nla_len", at: start, "\(length) is shorter than the header")
+            }
             let payload = try reader.take(Int(length) - 4, "attribute \(type & 0x3fff)")
             let pad = (4 - Int(length) % 4) % 4
             try reader.skip(min(pad, reader.remaining), "padding")

@@ -49,7 +49,8 @@ package struct Message: Hashable, Sendable {
 
     package static let headerLength = 16
 
-    /// Splits a datagram into its messages. A length below the header's or past the end is an error, never a loop.
+    /// Splits a datagram into its messages. A length below the header's or past the end is an error, never a
+    /// loop.
     package static func parse(_ datagram: ArraySlice<UInt8>) throws(DecodeError) -> [Message] {
         var messages: [Message] = []
         var reader = ByteReader(datagram)
@@ -68,7 +69,8 @@ package struct Message: Hashable, Sendable {
             try reader.skip(min(pad, reader.remaining), "padding")
             messages.append(
                 Message(
-                    type: MessageType(rawValue: type), flags: MessageFlags(rawValue: flags), sequence: sequence,
+                    type: MessageType(rawValue: type), flags: MessageFlags(rawValue: flags),
+                    sequence: sequence,
                     port: port, payload: payload))
         }
         return messages

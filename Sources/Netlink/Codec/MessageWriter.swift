@@ -1,6 +1,7 @@
 package import Wire
 
-/// Builds one request's payload: a fixed header, then attributes. Lengths and padding are computed here and nowhere else.
+/// Builds one request's payload: a fixed header, then attributes. Lengths and padding are computed here and
+/// nowhere else.
 package struct PayloadWriter: Sendable {
     package private(set) var buffer: ByteWriter
 
@@ -44,8 +45,8 @@ package struct PayloadWriter: Sendable {
     /// An attribute whose presence is its meaning.
     package mutating func flag(_ type: UInt16) { attribute(type, bytes: []) }
 
-    /// An attribute that holds what `build` writes. A nest longer than 65,535 bytes cannot be said in netlink;
-    /// callers split before that (see `remainingInNest`).
+    /// An attribute that holds what `build` writes. A nest longer than 65,535 bytes cannot be said in
+    /// netlink; callers split before that (see `remainingInNest`).
     package mutating func nested(_ type: UInt16, _ build: (inout PayloadWriter) -> Void) {
         let start = buffer.count
         buffer.integer(UInt16(0))

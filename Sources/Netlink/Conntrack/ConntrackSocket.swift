@@ -20,7 +20,8 @@ extension NetlinkSocket where Proto == NetfilterProtocol {
         return entries
     }
 
-    /// Forgets connections: their next packet is judged as a new connection's. Those that are gone already do not matter.
+    /// Forgets connections: their next packet is judged as a new connection's. Those that are gone already do
+    /// not matter.
     /// - Returns: how many were there.
     @discardableResult
     package mutating func deleteConntrack(_ entries: [ConntrackEntry]) throws(NetlinkError) -> Int {
@@ -42,7 +43,8 @@ extension NetlinkSocket where Proto == NetfilterProtocol {
             })
     }
 
-    /// Begins to receive ``ConntrackEvent``s of connections' beginnings and ends. For sockets that do nothing else.
+    /// Begins to receive ``ConntrackEvent``s of connections' beginnings and ends. For sockets that do nothing
+    /// else.
     package borrowing func subscribeToConntrack() throws(NetlinkError) {
         // NFNLGRP_CONNTRACK_NEW, NFNLGRP_CONNTRACK_DESTROY
         try subscribe(to: 1)

@@ -2,8 +2,9 @@ internal import Wire
 
 /// Changes that the kernel makes all at once or not at all. A value: nothing happens before `commit`.
 ///
-/// Changes take effect in order, so a set may be made and used by a rule in one batch. For sets of ranges the kernel wants a net
-/// difference: all removals before all additions, and nothing removed that the same batch has added.
+/// Changes take effect in order, so a set may be made and used by a rule in one batch. For sets of ranges the
+/// kernel wants a net difference: all removals before all additions, and nothing removed that the same batch
+/// has added.
 package struct NftBatch: Hashable, Sendable {
     /// The changes, in order.
     package private(set) var messages: [Request] = []
@@ -121,7 +122,8 @@ package struct NftBatch: Hashable, Sendable {
         }
     }
 
-    /// Adds elements. One that is there with the same value is left alone; with another value it is an error (EEXIST).
+    /// Adds elements. One that is there with the same value is left alone; with another value it is an error
+    /// (EEXIST).
     package mutating func add(_ elements: [NftElement], to set: NftSet) {
         change(.newElement, .create, elements, set, "add", "to", keyOnly: false)
     }

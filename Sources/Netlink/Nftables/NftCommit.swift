@@ -5,10 +5,11 @@ internal import Wire
 extension NetlinkSocket where Proto == NetfilterProtocol {
     /// Makes all the batch's changes, or none.
     ///
-    /// - Parameter generation: the ``generationID()`` that the batch was made for; if the rules have changed since, by
-    ///   anyone, nothing happens and the error's `errno` is ``Sys/Errno/restart``.
-    /// - Throws: `.refused` for the first change that the kernel did not like, named in `subject`; `.tooLarge` if the batch
-    ///   does not fit the socket's buffer, which an unprivileged process cannot raise past twice `net.core.wmem_max`.
+    /// - Parameter generation: the ``generationID()`` that the batch was made for; if the rules have
+    ///   changed since, by anyone, nothing happens and the error's `errno` is ``Sys/Errno/restart``.
+    /// - Throws: `.refused` for the first change that the kernel did not like, named in `subject`;
+    ///   `.tooLarge` if the batch does not fit the socket's buffer, which an unprivileged process cannot
+    ///   raise past twice `net.core.wmem_max`.
     package mutating func commit(_ batch: NftBatch, generation: UInt32? = nil) throws(NetlinkError) {
         guard !batch.isEmpty else { return }
         let first = reserveSequences(batch.messages.count + 2)
@@ -51,7 +52,8 @@ extension NetlinkSocket where Proto == NetfilterProtocol {
     /// - Returns: the longest datagram that fits now.
     private func raiseSendBuffer(to length: Int, _ subject: String) throws(NetlinkError) -> Int {
         let wanted = Int32(clamping: length + 64)
-        // SO_SNDBUFFORCE is for the initial user namespace's administrator; SO_SNDBUF stops at net.core.wmem_max.
+        // SO_SNDBUFFORCE is for the initial user namespace's administrator; SO_SNDBUF stops at
+        // net.core.wmem_max.
         do throws(SystemError) {
             do throws(SystemError) { try descriptor.setOption(SOL_SOCKET, SO_SNDBUFFORCE, wanted) } catch {
                 try descriptor.setOption(SOL_SOCKET, SO_SNDBUF, wanted)
@@ -65,12 +67,14 @@ extension NetlinkSocket where Proto == NetfilterProtocol {
 }
 
 extension Errno {
-    /// The kernel's own ERESTART: rules changed between reading and writing. Not in errno.h, as it never leaves other calls.
+    /// The kernel's own ERESTART: rules changed between reading and writing. Not in errno.h, as it never
+    /// leaves other calls.
     package static let restart = Errno(rawValue: 85)
     package static let messageSize = Errno(rawValue: EMSGSIZE)
 }
 
-/// Which element of a list the kernel complained about: " (05000000 7f000001)", or nothing if it does not say.
+/// Which element of a list the kernel complained about: " (05000000 7f000001)", or nothing if it does not
+/// say.
 private func culprit(of request: Request, in message: Message) -> String {
     // NLMSGERR_ATTR_OFFS counts from the request's header.
     guard NftMessage(request.type) == .newElement || NftMessage(request.type) == .deleteElement,

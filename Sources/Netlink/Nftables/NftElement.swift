@@ -16,7 +16,8 @@ package struct NftElement: Hashable, Sendable {
     package var key: [UInt8]
     /// The last key of the range, part by part: sets with `interval` and `concat` only.
     package var keyEnd: [UInt8]?
-    /// The first key behind a range that began at the last element before this one: sets with `interval` only.
+    /// The first key behind a range that began at the last element before this one: sets with `interval`
+    /// only.
     package var isIntervalEnd: Bool
     /// The value, in maps of values.
     package var data: [UInt8]?

@@ -8,7 +8,8 @@ package struct NftEvent: Hashable, Sendable {
         case rule(handle: UInt64, chain: String, NftTable)
         case set(String, NftTable)
         case elements([NftElement], set: String, NftTable)
-        /// The end of a batch: the new generation, and who made it, by a process number of the *initial* pid namespace.
+        /// The end of a batch: the new generation, and who made it, by a process number of the *initial* pid
+        /// namespace.
         case generation(UInt32, processID: UInt32, processName: String)
     }
 

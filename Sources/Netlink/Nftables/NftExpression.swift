@@ -1,7 +1,8 @@
 /// One step of a rule.
 ///
-/// Lengths follow from the byte arrays. Numbers are bytes as the kernel holds them in registers: packet fields in network order,
-/// what the kernel itself makes (marks, interface indexes, connection states) in host order.
+/// Lengths follow from the byte arrays. Numbers are bytes as the kernel holds them in registers: packet
+/// fields in network order, what the kernel itself makes (marks, interface indexes, connection states) in
+/// host order.
 package indirect enum NftExpression: Hashable, Sendable {
     /// Loads something known about the packet.
     case meta(NftMetaKey, NftRegister)
@@ -16,14 +17,16 @@ package indirect enum NftExpression: Hashable, Sendable {
     case range(NftRangeOp, NftRegister, [UInt8], [UInt8])
     /// (source & mask) ^ xor. Both masks have the same length.
     case bitwise(source: NftRegister, destination: NftRegister, mask: [UInt8], xor: [UInt8])
-    /// Matches if the key is in the set. With a destination (of a map), loads the value; `.verdict` there makes the value decide.
+    /// Matches if the key is in the set. With a destination (of a map), loads the value; `.verdict` there
+    /// makes the value decide.
     case lookup(set: String, key: NftRegister, destination: NftRegister? = nil, inverted: Bool = false)
     case immediate(NftRegister, [UInt8])
     case verdict(NftVerdict)
     case counter
     /// Matches up to a rate, or with `over` only past it.
     case limit(rate: UInt64, unitSeconds: UInt64, burst: UInt32, kind: NftLimitKind, over: Bool)
-    /// Changes a set from the packet path, then evaluates `expressions` of that element. Does not match when the set is full.
+    /// Changes a set from the packet path, then evaluates `expressions` of that element. Does not match when
+    /// the set is full.
     case dynset(
         set: String, operation: NftDynsetOperation, key: NftRegister, data: NftRegister? = nil,
         timeoutMs: UInt64? = nil, expressions: [NftExpression] = [])
@@ -126,6 +129,7 @@ package enum NftReject: Hashable, Sendable {
     /// An ICMP "unreachable" with this code, in tables of one IP family.
     case icmp(code: UInt8)
     case tcpReset
-    /// The family's own ICMP "unreachable" (`enum nft_reject_inet_code`: 0 no route, 1 port, 2 host, 3 prohibited).
+    /// The family's own ICMP "unreachable" (`enum nft_reject_inet_code`: 0 no route, 1 port, 2 host, 3
+    /// prohibited).
     case icmpx(code: UInt8)
 }

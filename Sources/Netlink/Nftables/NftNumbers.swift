@@ -15,7 +15,8 @@ package struct NftFamily: RawRepresentable, Hashable, Sendable {
     package static let ipv6 = NftFamily(rawValue: 10)
 }
 
-/// A place in which a rule keeps four bytes while it is evaluated; longer values fill the registers that follow.
+/// A place in which a rule keeps four bytes while it is evaluated; longer values fill the registers that
+/// follow.
 package struct NftRegister: RawRepresentable, Hashable, Sendable {
     package let rawValue: UInt32
     package init(rawValue: UInt32) { self.rawValue = rawValue }
@@ -144,7 +145,8 @@ enum Nfta {
     }
 }
 
-/// Kinds of notes that nft keeps in user data (libnftnl's `udata.h`): a byte each for kind and length, then the value.
+/// Kinds of notes that nft keeps in user data (libnftnl's `udata.h`): a byte each for kind and length, then
+/// the value.
 enum NftNote {
     static let ruleComment: UInt8 = 0
     static let elementComment: UInt8 = 0

@@ -1,4 +1,5 @@
-/// nft's numbers for what bytes mean (`enum datatypes` of its datatype.h). The kernel keeps them and does not look at them.
+/// nft's numbers for what bytes mean (`enum datatypes` of its datatype.h). The kernel keeps them and does not
+/// look at them.
 package struct NftDataType: RawRepresentable, Hashable, Sendable {
     package let rawValue: UInt32
     package init(rawValue: UInt32) { self.rawValue = rawValue }
@@ -74,9 +75,9 @@ package enum NftSetData: Hashable, Sendable {
 /// Four kinds, by `flags`:
 /// - without `interval`, a hash table over the whole key, of one part or several;
 /// - `interval`, key of one part: ranges in a tree, each begun by one element and ended by another;
-/// - `interval`, key of several parts: the same tree over the whole key in memcmp order, so that parts before the last one
-///   act as a prefix. nft cannot print such a key by its parts and would crash; the kernel is told "bytes" as its type, and
-///   the parts are named in the comment.
+/// - `interval`, key of several parts: the same tree over the whole key in memcmp order, so that parts
+///   before the last one act as a prefix. nft cannot print such a key by its parts and would crash; the
+///   kernel is told "bytes" as its type, and the parts are named in the comment.
 /// - `interval` and `concat`: every part is a range by itself.
 package struct NftSet: Hashable, Sendable {
     package var table: NftTable
@@ -119,7 +120,8 @@ package struct NftSet: Hashable, Sendable {
     }
 
     private var encodedFlags: NftSetFlags {
-        // The kernel takes "concat" only together with a description of the parts, which a hash table has no use for.
+        // The kernel takes "concat" only together with a description of the parts, which a hash table has no
+        // use for.
         var flags = flags
         if !flags.contains(.interval) { flags.remove(.concat) }
         if data != nil { flags.insert(.map) }

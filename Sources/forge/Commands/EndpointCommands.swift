@@ -75,7 +75,8 @@ struct Attach: AsyncParsableCommand {
 }
 
 struct Detach: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Detach a container from one network, or from all.")
+    static let configuration = CommandConfiguration(
+        abstract: "Detach a container from one network, or from all.")
 
     @Option(help: ArgumentHelp("The runtime's name for the container.", valueName: "id"))
     var container: String
@@ -106,7 +107,8 @@ struct EndpointCommand: AsyncParsableCommand {
 }
 
 struct EndpointList: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "ls", abstract: "List endpoints.", aliases: ["list"])
+    static let configuration = CommandConfiguration(
+        commandName: "ls", abstract: "List endpoints.", aliases: ["list"])
 
     @Option(help: "Only this network's.")
     var network: String?
@@ -139,7 +141,8 @@ struct EndpointInspect: AsyncParsableCommand {
 
     func run() async throws {
         try await Connection.with { client in
-            try await inspect(names) { name in try await client.getEndpoint(.with { $0.name = name }).endpoint }
+            try await inspect(names) { name in try await client.getEndpoint(.with { $0.name = name }).endpoint
+            }
         }
     }
 }

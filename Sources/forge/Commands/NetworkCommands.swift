@@ -41,13 +41,18 @@ struct NetworkCreate: AsyncParsableCommand {
     @Argument(help: "A DNS label, unique in the fabric.")
     var name: String
 
-    @Option(help: ArgumentHelp("A block of addresses; where a family is missing one is chosen.", valueName: "cidr"))
+    @Option(
+        help: ArgumentHelp(
+            "A block of addresses; where a family is missing one is chosen.", valueName: "cidr"))
     var subnet: [String] = []
 
-    @Option(help: "How far its endpoints may reach before policy is asked: full, peer-only, mesh-only or none.")
+    @Option(
+        help: "How far its endpoints may reach before policy is asked: full, peer-only, mesh-only or none.")
     var isolation = Isolation.peerOnly
 
-    @Option(name: .customLong("default"), help: "What happens to traffic that no policy speaks of: deny or allow.")
+    @Option(
+        name: .customLong("default"), help: "What happens to traffic that no policy speaks of: deny or allow."
+    )
     var verdict = Verdict.deny
 
     @Option(help: "Bytes of an IP packet.")
@@ -57,7 +62,9 @@ struct NetworkCreate: AsyncParsableCommand {
 
     func run() async throws {
         // In the API 0 is no choice at all.
-        if mtu == 0 { throw Failure("mtu \"0\": IPv6 needs at least \(NetworkRequest.smallestIPv6MTU) bytes") }
+        if mtu == 0 {
+            throw Failure("mtu \"0\": IPv6 needs at least \(NetworkRequest.smallestIPv6MTU) bytes")
+        }
         let labels = try labels.read()
         let vnet = try await Connection.with(starting: true) { client in
             try await client.createVNet(
@@ -76,7 +83,8 @@ struct NetworkCreate: AsyncParsableCommand {
 }
 
 struct NetworkList: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "ls", abstract: "List networks.", aliases: ["list"])
+    static let configuration = CommandConfiguration(
+        commandName: "ls", abstract: "List networks.", aliases: ["list"])
 
     @OptionGroup var listing: ListingOptions
 
@@ -98,7 +106,8 @@ struct NetworkList: AsyncParsableCommand {
 }
 
 struct NetworkInspect: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "inspect", abstract: "Show networks in full, as JSON.")
+    static let configuration = CommandConfiguration(
+        commandName: "inspect", abstract: "Show networks in full, as JSON.")
 
     @Argument(help: "Names, ids or unambiguous id prefixes.")
     var names: [String]

@@ -58,7 +58,8 @@ struct PolicyApply: AsyncParsableCommand {
 }
 
 struct PolicyList: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "ls", abstract: "List policies.", aliases: ["list"])
+    static let configuration = CommandConfiguration(
+        commandName: "ls", abstract: "List policies.", aliases: ["list"])
 
     @OptionGroup var listing: ListingOptions
 
@@ -92,7 +93,8 @@ struct PolicyList: AsyncParsableCommand {
 }
 
 struct PolicyInspect: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "inspect", abstract: "Show policies in full, as JSON.")
+    static let configuration = CommandConfiguration(
+        commandName: "inspect", abstract: "Show policies in full, as JSON.")
 
     @Argument(help: "Names.")
     var names: [String]
@@ -123,7 +125,8 @@ struct PolicyRemove: AsyncParsableCommand {
 
 struct PolicyExplain: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "explain", abstract: "Say whether one may reach the other, and what decides, without a packet.",
+        commandName: "explain",
+        abstract: "Say whether one may reach the other, and what decides, without a packet.",
         discussion: "FROM and TO are endpoints (name, network/name, id or container id) or IP addresses.")
 
     @Argument var from: String
@@ -146,7 +149,9 @@ struct PolicyExplain: AsyncParsableCommand {
             return
         }
         let reasons = answer.reasons.map { reason in
-            let side = answer.verdict == .allow && reason.direction != .unspecified ? "\(name(reason.direction)) by " : ""
+            let side =
+                answer.verdict == .allow && reason.direction != .unspecified
+                ? "\(name(reason.direction)) by " : ""
             return side + reason.text
         }
         Console.line("\(answer.verdict == .allow ? "allowed" : "denied"): \(reasons.joined(separator: ", "))")
@@ -175,6 +180,7 @@ struct PolicyExplain: AsyncParsableCommand {
     }
 
     private func text(_ party: Forge_Network_V1_ExplainResponse.Party) -> String {
-        party.endpoint.isEmpty ? "\(party.address) (outside the fabric)" : "\(party.endpoint) \(party.address)"
+        party.endpoint.isEmpty
+            ? "\(party.address) (outside the fabric)" : "\(party.endpoint) \(party.address)"
     }
 }

@@ -7,7 +7,8 @@ struct Stats: AsyncParsableCommand {
         abstract: "Show what endpoints received and sent, what was dropped, and what policy blocked and why.",
         discussion: "Received and sent are the container's view.")
 
-    @Argument(help: "Endpoints: names, network/name, container ids, ids or unambiguous id prefixes. None is all.")
+    @Argument(
+        help: "Endpoints: names, network/name, container ids, ids or unambiguous id prefixes. None is all.")
     var names: [String] = []
 
     @Flag(name: .shortAndLong, help: "Show them again and again.")
@@ -19,13 +20,17 @@ struct Stats: AsyncParsableCommand {
     @OptionGroup var listing: ListingOptions
 
     func validate() throws {
-        if !(0.1...3_600).contains(interval) { throw ValidationError("--interval \"\(interval)\": must be 0.1 to 3600") }
+        if !(0.1...3_600).contains(interval) {
+            throw ValidationError("--interval \"\(interval)\": must be 0.1 to 3600")
+        }
     }
 
     func run() async throws {
         try await Connection.with { client in
             repeat {
-                let rows = try await client.allStatistics(names).sorted { ($0.vnet, $0.endpoint) < ($1.vnet, $1.endpoint) }
+                let rows = try await client.allStatistics(names).sorted {
+                    ($0.vnet, $0.endpoint) < ($1.vnet, $1.endpoint)
+                }
                 try show(rows)
                 if watch { try await Task.sleep(for: .seconds(interval)) }
             } while watch
@@ -80,7 +85,8 @@ struct Stats: AsyncParsableCommand {
             if value < 999.5 || unit == "PB" {
                 guard unit != "B" else { return "\(bytes)B" }
                 let tenths = Int((value * 10).rounded())
-                return value < 99.95 ? "\(tenths / 10).\(tenths % 10)\(unit)" : "\(Int(value.rounded()))\(unit)"
+                return value < 99.95
+                    ? "\(tenths / 10).\(tenths % 10)\(unit)" : "\(Int(value.rounded()))\(unit)"
             }
             value /= 1_000
         }

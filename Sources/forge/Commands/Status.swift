@@ -38,7 +38,9 @@ struct Status: AsyncParsableCommand {
         if !status.missingFeatures.isEmpty {
             Console.line("")
             Console.line("missing:")
-            for feature in status.missingFeatures { Console.line("  \(feature.name): \(feature.explanation)") }
+            for feature in status.missingFeatures {
+                Console.line("  \(feature.name): \(feature.explanation)")
+            }
         }
     }
 

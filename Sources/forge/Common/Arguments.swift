@@ -3,7 +3,9 @@ internal import Model
 
 /// `--label K=V`, as often as needed.
 struct LabelOptions: ParsableArguments {
-    @Option(name: .customLong("label"), help: ArgumentHelp("A label that policies can select by.", valueName: "k=v"))
+    @Option(
+        name: .customLong("label"),
+        help: ArgumentHelp("A label that policies can select by.", valueName: "k=v"))
     var texts: [String] = []
 
     func read() throws -> [String: String] {
@@ -22,8 +24,8 @@ struct LabelOptions: ParsableArguments {
     }
 }
 
-/// What an option was given, empty if it was not. In the API empty means not given: an option that is given and empty,
-/// such as an unset variable of a script, must not be taken for that.
+/// What an option was given, empty if it was not. In the API empty means not given: an option that is given
+/// and empty, such as an unset variable of a script, must not be taken for that.
 func given(_ value: String?, _ field: String) throws -> String {
     if value == "" { throw Failure("\(field) \"\": is empty; leave the option out to mean none") }
     return value ?? ""

@@ -48,7 +48,9 @@ enum Table {
             var line = ""
             for (column, cell) in row.enumerated() {
                 line += cell
-                if column < row.count - 1 { line += String(repeating: " ", count: widths[column] - cell.count + 3) }
+                if column < row.count - 1 {
+                    line += String(repeating: " ", count: widths[column] - cell.count + 3)
+                }
             }
             while line.last == " " { line.removeLast() }
             text += line + "\n"
@@ -125,5 +127,6 @@ func short(_ id: String) -> String { String(id.prefix(12)) }
 
 /// `a=1,b=2`, in order.
 func text(_ labels: [String: String]) -> String {
-    labels.sorted { $0.key < $1.key }.map { $0.value.isEmpty ? $0.key : "\($0.key)=\($0.value)" }.joined(separator: ",")
+    labels.sorted { $0.key < $1.key }.map { $0.value.isEmpty ? $0.key : "\($0.key)=\($0.value)" }.joined(
+        separator: ",")
 }

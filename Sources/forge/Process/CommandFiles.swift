@@ -37,7 +37,8 @@ struct CommandFiles {
             "\($0.address)\t\(endpoint.name).\(endpoint.vnet) \(endpoint.name)\n"
         }
         let hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n" + own.joined()
-        // Without a server the resolver asks 127.0.0.1, where nobody is, and so fails at once instead of after seconds.
+        // Without a server the resolver asks 127.0.0.1, where nobody is, and so fails at once instead of
+        // after seconds.
         let resolver = "# Written by forge run. This network has no name server.\n"
         do throws(SystemError) {
             try writeFile("\(directory)/hosts", hosts)

@@ -5,8 +5,8 @@ internal import Sys
 /// Stands between a command and whoever started it: signals go down, the exit code comes up.
 ///
 /// The command stays in our process group, so the terminal is its own and Ctrl-C reaches it without us.
-/// Belongs to the main thread, before any other exists: other threads inherit the blocked signals, and the command is
-/// told to end when the thread that started it does.
+/// Belongs to the main thread, before any other exists: other threads inherit the blocked signals, and the
+/// command is told to end when the thread that started it does.
 enum CommandSupervisor {
     private static let passedOn = [SIGTERM, SIGHUP, SIGUSR1, SIGUSR2]
     /// The terminal sends them to the command as well.

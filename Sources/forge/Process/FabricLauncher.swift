@@ -59,7 +59,8 @@ enum FabricLauncher {
             guard let holder = try FabricLock.holderHandle(paths) else { return false }
             try holder.signal(SIGTERM)
             if try holder.waitForEnd(milliseconds: stopPatience) { return true }
-            // Asked and waited for long enough. The handle makes sure that it is still the one that was asked.
+            // Asked and waited for long enough. The handle makes sure that it is still the one that was
+            // asked.
             try holder.signal(SIGKILL)
             _ = try holder.waitForEnd(milliseconds: 1000)
         } catch {

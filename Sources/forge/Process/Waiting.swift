@@ -5,8 +5,8 @@ internal import Sys
 
 /// Runs asynchronous work to its end while the calling thread waits.
 ///
-/// For the main thread of commands that fork: it must be there, and be the same, before and after. Such commands hold
-/// their signals back, so one that asks us to end is noticed here.
+/// For the main thread of commands that fork: it must be there, and be the same, before and after. Such
+/// commands hold their signals back, so one that asks us to end is noticed here.
 /// - Throws: what `work` throws; `Interruption`.
 func waiting<R: Sendable>(_ work: @escaping @Sendable () async throws -> R) throws -> R {
     let outcome = Outcome<R>()

@@ -28,7 +28,8 @@ import Wire
             for (index, flow) in flows.enumerated() {
                 #expect(
                     passed.contains(index) == expected[index].isAllowed,
-                    "seed \(seed): \(flow.source.address) to \(flow.destination.address) \(flow.transport): \(expected[index])")
+                    "seed \(seed): \(flow.source.address) to \(flow.destination.address) \(flow.transport): \(expected[index])"
+                )
                 if expected[index].isAllowed { judged.allowed += 1 } else { judged.denied += 1 }
             }
             #expect(try !field.reconcile(), "the kernel holds what it should")
@@ -39,7 +40,8 @@ import Wire
     }
 }
 
-/// A fabric with nine containers, and an internet beside it, all listening on every port that policies speak of.
+/// A fabric with nine containers, and an internet beside it, all listening on every port that policies speak
+/// of.
 final class PacketField {
     private let thread = NamespaceThreadBox()
     private let fabric: NetworkNamespace
@@ -67,7 +69,9 @@ final class PacketField {
             for member in world.members where member.network.id == network.id {
                 try firewall.setEndpoint(member.endpoint)
                 let host = Host(try worker.makeNamespace())
-                var inside = try worker.inside(host.namespace.descriptor) { try NetlinkSocket<RouteProtocol>() }
+                var inside = try worker.inside(host.namespace.descriptor) {
+                    try NetlinkSocket<RouteProtocol>()
+                }
                 _ = try plane.attach(
                     member.endpoint, network: network, bridge: index, namespace: host.namespace.descriptor,
                     container: &inside)
@@ -86,7 +90,9 @@ final class PacketField {
             var plan = ProcessPlan(["ip"] + line.split(separator: " ").map(String.init))
             plan.add(.join(namespace.descriptor.rawValue, .network))
             let result = try plan.run(timeoutSeconds: 10)
-            guard result.status.code == 0 else { throw SystemError("ip", .invalid, "\(line): \(result.errors)") }
+            guard result.status.code == 0 else {
+                throw SystemError("ip", .invalid, "\(line): \(result.errors)")
+            }
         }
         let path = "/proc/\(LabSockets.ownPID)/fd/\(host.namespace.descriptor.rawValue)"
         try ip(fabric, "link add uplink type veth peer name eth0 netns \(path)")
@@ -95,15 +101,16 @@ final class PacketField {
         try ip(fabric, "link set uplink up")
         try ip(host.namespace, "addr add 192.0.2.2/24 dev eth0")
         try ip(host.namespace, "addr add 2001:db8:fe::2/64 dev eth0 nodad")
-        for address in RandomWorld.outside {
-            try ip(host.namespace, "addr add \(address)/\(address.contains(":") ? "128 nodad" : "32") dev eth0")
+        for address in RandomWorld.outside.map(\.description) {
+            try ip(
+                host.namespace, "addr add \(address)/\(address.contains(":") ? "128 nodad" : "32") dev eth0")
         }
         try ip(host.namespace, "link set eth0 up")
         try ip(host.namespace, "route add 10.0.0.0/8 via 192.0.2.1")
         try ip(host.namespace, "route add fd00::/8 via 2001:db8:fe::1")
         try ip(fabric, "route add default via 192.0.2.2")
         try ip(fabric, "route add default via 2001:db8:fe::2")
-        try listen(host, RandomWorld.outside)
+        try listen(host, RandomWorld.outside.map(\.description))
         hosts.append(host)
     }
 
@@ -159,7 +166,9 @@ final class PacketField {
         while grace > 0, ContinuousClock.now < deadline {
             if wanted.isSubset(of: passed) { grace -= 1 }
             _ = try waitReadable([], milliseconds: 25)
-            for (index, probe) in probes.enumerated() where probe?.isAnswered ?? false { passed.insert(index) }
+            for (index, probe) in probes.enumerated() where probe?.isAnswered ?? false {
+                passed.insert(index)
+            }
             for host in hosts {
                 for sink in host.sinks { passed.formUnion(try sink.drain().map(Int.init)) }
                 for port in host.ports { try port.drain() }
@@ -186,6 +195,8 @@ private struct NamespaceThreadBox {
     let worker: NamespaceThread
 
     init() {
-        do { worker = try NamespaceThread() } catch { preconditionFailure("no thread to enter namespaces with: \(error)") }
+        do { worker = try NamespaceThread() } catch {
+            preconditionFailure("no thread to enter namespaces with: \(error)")
+        }
     }
 }

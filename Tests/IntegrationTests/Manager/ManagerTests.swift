@@ -6,17 +6,24 @@ import Sys
 import Testing
 import Wire
 
-/// The library as a container runtime embeds it, in the lab's own network namespace, which stands for the host.
+/// The library as a container runtime embeds it, in the lab's own network namespace, which stands for the
+/// host.
 @Suite(.serialized, .enabled(if: Lab.isAvailable())) struct ManagerTests {
-    @Test func `a container gets an address and a handle to its statistics, and gives both back`() async throws {
+    @Test func `a container gets an address and a handle to its statistics, and gives both back`()
+        async throws
+    {
         try await withManager { manager in
             let network = try await manager.createNetwork(NetworkRequest(name: "shop"))
-            let (web, front) = (try Container(), try Container())
+            let (web, front) = (try ManagedContainer(), try ManagedContainer())
             let assigned = try await manager.assign(
-                containerID: "c-web", network: "shop", namespace: .path(web.path), name: "web", labels: ["app": "web"])
+                containerID: "c-web", network: "shop", namespace: .path(web.path), name: "web",
+                labels: ["app": "web"])
             #expect(assigned.addresses.map(\.family) == [.v4, .v6])
-            #expect(assigned.addresses.allSatisfy { address in network.subnets.contains { $0.contains(address) } })
-            let other = try await manager.assign(containerID: "c-front", network: "shop", namespace: .path(front.path))
+            #expect(
+                assigned.addresses.allSatisfy { address in network.subnets.contains { $0.contains(address) } }
+            )
+            let other = try await manager.assign(
+                containerID: "c-front", network: "shop", namespace: .path(front.path))
 
             // Nobody has allowed anything: the attempt shows as a denial and as nothing else.
             #expect(try !front.reaches(assigned.addresses[0], port: 80, at: web))
@@ -24,18 +31,23 @@ import Wire
             #expect(denials.map(\.reason) == [.defaultDeny(.egress, endpoint: other.endpoint.name)])
 
             #expect(try await manager.release(containerID: "c-web").map(\.endpoint.name) == ["web"])
-            #expect(try await manager.release(containerID: "c-web").isEmpty, "what is gone already is no error")
-            await #expect(throws: ModelError.notFound("endpoint", assigned.endpoint.id)) { try await assigned.statistics() }
+            #expect(
+                try await manager.release(containerID: "c-web").isEmpty, "what is gone already is no error")
+            await #expect(throws: ModelError.notFound("endpoint", assigned.endpoint.id)) {
+                try await assigned.statistics()
+            }
         }
     }
 
     @Test func `tightening a policy cuts the connections that it allowed, and no others`() async throws {
         try await withManager { manager in
             try await manager.createNetwork(NetworkRequest(name: "shop"))
-            let (web, front) = (try Container(), try Container())
+            let (web, front) = (try ManagedContainer(), try ManagedContainer())
             let server = try await manager.assign(
-                containerID: "c-web", network: "shop", namespace: .path(web.path), name: "web", labels: ["app": "web"])
-            _ = try await manager.assign(containerID: "c-front", network: "shop", namespace: .path(front.path), name: "front")
+                containerID: "c-web", network: "shop", namespace: .path(web.path), name: "web",
+                labels: ["app": "web"])
+            _ = try await manager.assign(
+                containerID: "c-front", network: "shop", namespace: .path(front.path), name: "front")
             var policy = FirewallPolicy(
                 name: "open", selector: EndpointSelector(),
                 ingress: [PolicyRule(ports: [PortRange(.tcp, 80...81)])], egress: [PolicyRule()])
@@ -58,14 +70,18 @@ import Wire
 
     @Test func `the next manager adopts links, rules and connections as they are`() async throws {
         let directory = try TemporaryDirectory()
-        let (web, front) = (try Container(), try Container())
+        let (web, front) = (try ManagedContainer(), try ManagedContainer())
         var first: NetworkManager? = try await manager(directory)
         _ = try await first?.createNetwork(NetworkRequest(name: "shop"))
         let addresses = try #require(
-            try await first?.assign(containerID: "c-web", network: "shop", namespace: .path(web.path), name: "web").addresses)
-        _ = try await first?.assign(containerID: "c-front", network: "shop", namespace: .path(front.path), name: "front")
+            try await first?.assign(
+                containerID: "c-web", network: "shop", namespace: .path(web.path), name: "web"
+            ).addresses)
+        _ = try await first?.assign(
+            containerID: "c-front", network: "shop", namespace: .path(front.path), name: "front")
         try await first?.apply([
-            FirewallPolicy(name: "open", selector: EndpointSelector(), ingress: [PolicyRule()], egress: [PolicyRule()])
+            FirewallPolicy(
+                name: "open", selector: EndpointSelector(), ingress: [PolicyRule()], egress: [PolicyRule()])
         ])
         let connection = try Connection(from: front, to: web, addresses[0], port: 80)
         #expect(try connection.carries("one"))
@@ -97,12 +113,12 @@ import Wire
 }
 
 /// A namespace to attach.
-private final class Container {
+private final class ManagedContainer {
     let namespace: LabNamespace
     init() throws { namespace = try LabNamespace() }
     var path: String { namespace.path }
 
-    func reaches(_ address: IPAddress, port: UInt16, at server: Container) throws -> Bool {
+    func reaches(_ address: IPAddress, port: UInt16, at server: ManagedContainer) throws -> Bool {
         (try? Connection(from: self, to: server, address, port: port)) != nil
     }
 }
@@ -112,8 +128,12 @@ private final class Connection {
     private let client: Descriptor
     private let server: Descriptor
 
-    init(from source: Container, to destination: Container, _ address: IPAddress, port: UInt16) throws {
-        let listener = try destination.namespace.inside { try LabSockets.bind(.tcp, address.description, port: port) }
+    init(from source: ManagedContainer, to destination: ManagedContainer, _ address: IPAddress, port: UInt16)
+        throws
+    {
+        let listener = try destination.namespace.inside {
+            try LabSockets.bind(.tcp, address.description, port: port)
+        }
         client = try source.namespace.inside {
             try LabSockets.connect(.tcp, address.description, port: port, timeoutSeconds: 0.3)
         }

@@ -20,7 +20,8 @@ struct NftSetTests {
         var batch = NftFixture.output()
         batch.create(blocks)
         batch.create(seen)
-        // UDP to an address is judged for identity 5; which value the map gave is written down with the address.
+        // UDP to an address is judged for identity 5; which value the map gave is written down with the
+        // address.
         let isUDP: [NftExpression] = [.meta(.l4proto, .r(0)), .cmp(.eq, .r(0), [17])]
         batch.add(
             NftRule(

@@ -2,10 +2,12 @@ internal import CLab
 internal import CLinux
 package import Testing
 
-/// The private network that this test process is in: its own network and mount namespace, entered before main.
+/// The private network that this test process is in: its own network and mount namespace, entered before
+/// main.
 ///
-/// As root these are made as they are; as an ordinary user within a user namespace in which that user is root. Nothing
-/// that tests do with interfaces, rules and packets is seen outside, and all of it ends with the process.
+/// As root these are made as they are; as an ordinary user within a user namespace in which that user is
+/// root. Nothing that tests do with interfaces, rules and packets is seen outside, and all of it ends with
+/// the process.
 package enum Lab {
     /// Why there is no lab; nil if there is one.
     package static var unavailable: String? {

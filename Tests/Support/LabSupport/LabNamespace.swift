@@ -3,7 +3,8 @@ package import Namespaces
 internal import Sys
 package import Testing
 
-/// A network namespace made for a test, such as a container's: nothing lives in it, sockets are opened inside.
+/// A network namespace made for a test, such as a container's: nothing lives in it, sockets are opened
+/// inside.
 package struct LabNamespace: ~Copyable {
     package let namespace: NetworkNamespace
     private let thread: NamespaceThread

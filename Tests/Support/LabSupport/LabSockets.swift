@@ -114,7 +114,8 @@ package enum LabSockets {
                     Int32(isIPv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP))
             })
         let number = socket.rawValue
-        // RFC 792, RFC 4443: type of an echo request, then code, checksum and identifier (the kernel's), sequence.
+        // RFC 792, RFC 4443: type of an echo request, then code, checksum and identifier (the kernel's),
+        // sequence.
         let request: [UInt8] = [isIPv6 ? 128 : 8, 0, 0, 0, 0, 0, 0, 1] + Array("forge".utf8)
         do {
             try unsafe place.use { name, length in

@@ -26,7 +26,8 @@ package final class Probe {
             case .udp(let port): (Int32(SOCK_DGRAM.rawValue), 0, port)
             case .ping: (Int32(SOCK_DGRAM.rawValue), Int32(isIPv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP), 0)
             }
-        socket = Descriptor(owning: try system("socket", "probe") { CLinux.socket(family, type | flags, number) })
+        socket = Descriptor(
+            owning: try system("socket", "probe") { CLinux.socket(family, type | flags, number) })
         let descriptor = socket.rawValue
         try unsafe Place(source, 0).use { name, length in
             try system("bind", source) { unsafe CLinux.bind(descriptor, name, length) }
@@ -42,10 +43,13 @@ package final class Probe {
                 if case .tcp = kind {
                     try system("connect", destination) { unsafe CLinux.connect(descriptor, name, length) }
                 } else {
-                    try system("sendto", destination) { unsafe sendto(descriptor, bytes, bytes.count, 0, name, length) }
+                    try system("sendto", destination) {
+                        unsafe sendto(descriptor, bytes, bytes.count, 0, name, length)
+                    }
                 }
             } catch {
-                // Under way; or refused on the spot by the firewall of the sender's own side, which is an answer too.
+                // Under way; or refused on the spot by the firewall of the sender's own side, which is an
+                // answer too.
                 guard [EINPROGRESS, EPERM].contains(error.errno.rawValue) else { throw error }
             }
         }
@@ -93,7 +97,9 @@ package final class TokenSink {
 package final class OpenPort {
     private let socket: Descriptor
 
-    package init(_ address: String, port: UInt16) throws { socket = try LabSockets.bind(.tcp, address, port: port) }
+    package init(_ address: String, port: UInt16) throws {
+        socket = try LabSockets.bind(.tcp, address, port: port)
+    }
 
     /// Takes the connections that stand in line, so that there is room for others.
     package func drain() throws {

@@ -10,20 +10,25 @@ package struct RandomWorld {
 
     package static let ports: [UInt16] = [1, 79, 80, 81, 443, 8000, 8001, 8100, 65535]
     package static let blocks = [
-        "10.1.0.0/24", "10.1.0.0/28", "10.1.0.8/29", "10.2.0.0/16", "203.0.113.0/24", "0.0.0.0/0", "fd00:1::/64",
-        "2001:db8::/32", "::/0",
-    ]
+        "10.1.0.0/24", "10.1.0.0/28", "10.1.0.8/29", "10.2.0.0/16", "203.0.113.0/24", "0.0.0.0/0",
+        "fd00:1::/64", "2001:db8::/32", "::/0",
+    ].compactMap { try? CIDR($0) }
     package static let outside = ["203.0.113.7", "198.51.100.9", "2001:db8::9", "2001:db8:ff::1"]
+        .compactMap { try? IPAddress($0) }
 
     package init(seed: UInt64, policies count: Int = 6, endpoints: Int = 9) {
         generator = SeededGenerator(state: seed)
-        let levels: [IsolationLevel] = [.none, .none, .peerOnly, .none]
-        networks = (1...3).map { index in
-            Network(
-                id: String(repeating: "\(index)", count: 64), name: "net\(index)",
-                subnets: [try! CIDR("10.\(index).0.0/24"), try! CIDR("fd00:\(index)::/64")],
-                isolation: levels.randomElement(using: &generator)!, defaultVerdict: [.deny, .deny, .allow].randomElement(using: &generator)!,
-                mtu: 1500, labels: [:])
+        for index in 1...3 as ClosedRange<UInt128> {
+            networks.append(
+                Network(
+                    id: String(repeating: "\(index)", count: 64), name: "net\(index)",
+                    // 10.<index>.0.0/24 and fd00:<index>::/64
+                    subnets: [
+                        CIDR(containing: IPAddress(.v4, bits: 10 << 24 | index << 16), prefixLength: 24),
+                        CIDR(containing: IPAddress(.v6, bits: 0xfd00 << 112 | index << 96), prefixLength: 64),
+                    ],
+                    isolation: pick([.none, .none, .peerOnly, .none]),
+                    defaultVerdict: pick([.deny, .deny, .allow]), mtu: 1500, labels: [:]))
         }
         for index in 0..<endpoints { members.append(endpoint(index)) }
         policies = (0..<count).map { policy("policy\($0)") }
@@ -34,23 +39,26 @@ package struct RandomWorld {
         let host = UInt128(2 + index / networks.count)
         return NetworkMember(
             Endpoint(
-                id: String(repeating: String(index % 10), count: 60) + String(1000 + index), containerID: "container\(index)",
+                id: String(repeating: String(index % 10), count: 60) + String(1000 + index),
+                containerID: "container\(index)",
                 networkID: network.id, name: "e\(index)", labels: labels(),
-                addresses: [network.subnets[0].address(at: host)!, network.subnets[1].address(at: host)!],
+                addresses: network.subnets.compactMap { $0.address(at: host) },
                 mac: MACAddress(bits: 0x02_00_00_00_00_00 | UInt64(index)), interfaceName: "eth0",
                 namespace: NamespaceReference(path: "/", device: 0, inode: 0)), in: network)
     }
 
     package mutating func labels() -> Labels {
         var labels: Labels = [:]
-        if Bool.random(using: &generator) { labels["app"] = ["web", "db", "front"].randomElement(using: &generator)! }
-        if Bool.random(using: &generator) { labels["tier"] = ["a", "b"].randomElement(using: &generator)! }
+        if Bool.random(using: &generator) {
+            labels["app"] = pick(["web", "db", "front"])
+        }
+        if Bool.random(using: &generator) { labels["tier"] = pick(["a", "b"]) }
         return labels
     }
 
     package mutating func policy(_ name: String) -> FirewallPolicy {
         var policy = FirewallPolicy(name: name, selector: selector())
-        policy.directions = [[.ingress], [.egress], [.ingress, .egress]].randomElement(using: &generator)!
+        policy.directions = pick([[.ingress], [.egress], [.ingress, .egress]])
         if chance(4) { policy.allowPorts = ports() }
         if chance(4) { policy.trustedPeers = peers() }
         if policy.directions.contains(.ingress) {
@@ -69,14 +77,16 @@ package struct RandomWorld {
 
     package mutating func flow() -> Flow {
         func side() -> FlowSide {
-            if chance(4) { return FlowSide(try! IPAddress(Self.outside.randomElement(using: &generator)!)) }
-            let member = members.randomElement(using: &generator)!
-            return FlowSide(member.endpoint.addresses.randomElement(using: &generator)!, member)
+            if chance(4) { return FlowSide(pick(Self.outside)) }
+            let member = pick(members)
+            return FlowSide(pick(member.endpoint.addresses), member)
         }
         while true {
             let (from, to) = (side(), side())
-            guard from.address.family == to.address.family, from.member != nil || to.member != nil else { continue }
-            let port = Self.ports.randomElement(using: &generator)!
+            guard from.address.family == to.address.family, from.member != nil || to.member != nil else {
+                continue
+            }
+            let port = pick(Self.ports)
             let transport: FlowTransport =
                 switch Int.random(in: 0..<8, using: &generator) {
                 case 0: .icmp
@@ -86,6 +96,11 @@ package struct RandomWorld {
                 }
             return Flow(from: from, to: to, transport)
         }
+    }
+
+    /// `choices` must not be empty.
+    private mutating func pick<T>(_ choices: [T]) -> T {
+        choices[Int.random(in: choices.indices, using: &generator)]
     }
 
     package mutating func chance(_ of: Int) -> Bool { Int.random(in: 0..<of, using: &generator) == 0 }
@@ -103,8 +118,8 @@ package struct RandomWorld {
     private mutating func peers() -> [PolicyPeer] {
         (0..<Int.random(in: 0...2, using: &generator)).map { _ in
             if chance(3) {
-                let block = try! CIDR(Self.blocks.randomElement(using: &generator)!)
-                let except = Self.blocks.map { try! CIDR($0) }.filter { block.contains($0) && $0 != block && chance(3) }
+                let block = pick(Self.blocks)
+                let except = Self.blocks.filter { block.contains($0) && $0 != block && chance(3) }
                 return .cidr(block, except: except)
             }
             return .endpoints(selector())
@@ -113,9 +128,9 @@ package struct RandomWorld {
 
     private mutating func ports() -> [PortRange] {
         (0..<Int.random(in: 1...2, using: &generator)).map { _ in
-            let transport: TransportProtocol = [.tcp, .tcp, .udp, .icmp].randomElement(using: &generator)!
+            let transport: TransportProtocol = pick([.tcp, .tcp, .udp, .icmp])
             if transport == .icmp { return PortRange(.icmp) }
-            let (a, b) = (Self.ports.randomElement(using: &generator)!, Self.ports.randomElement(using: &generator)!)
+            let (a, b) = (pick(Self.ports), pick(Self.ports))
             return PortRange(transport, min(a, b)...max(a, b))
         }
     }
