@@ -43,8 +43,6 @@ public actor NetworkManager {
     var directory = Directory()
     /// Interface numbers of bridges, by network id.
     var bridges: [String: UInt32] = [:]
-    /// Whether bridges have a live port, by network id, as far as the kernel has told.
-    var carriers: [String: Bool] = [:]
     /// Features that the kernel or the machine lacks, found at start.
     public internal(set) var missingFeatures: [FabricStatus.MissingFeature] = []
     private var watchers: [Task<Void, Never>] = []

@@ -53,7 +53,6 @@ extension NetworkManager {
         directory.removeNetwork(id: network.id)
         allocators[network.id] = nil
         bridges[network.id] = nil
-        carriers[network.id] = nil
         log.info("network removed", metadata: ["network": "\(network.name)"])
         if !failures.isEmpty { throw TeardownError(failures: failures) }
         return network

@@ -3,16 +3,10 @@ internal import Firewall
 internal import Logging
 internal import Model
 internal import Netlink
+internal import Synchronization
 
 /// The kernel tells when a link or a rule changes; nobody asks again and again.
 extension NetworkManager {
-    enum LinkChange: Sendable {
-        case gone(String)
-        case carrier(String, Bool)
-        /// The socket overflowed: anything may have happened.
-        case lost
-    }
-
     /// Between two reconciliations that nothing asked for.
     private static var interval: Duration { .seconds(300) }
 
@@ -38,17 +32,11 @@ extension NetworkManager {
 
     private static func watchLinks() throws -> KernelWatcher<RouteProtocol, LinkChange> {
         let socket = try NetlinkSocket<RouteProtocol>()
-        try socket.subscribe(to: .link)
+        for group in [RouteGroup.link, .ipv4Address, .ipv6Address] { try socket.subscribe(to: group) }
+        let memory = Mutex(LinkMemory())
         return KernelWatcher(socket) { socket in
             guard let messages = try? socket.nextNotifications() else { return [.lost] }
-            return messages.compactMap { message in
-                switch try? LinkEvent(message) {
-                case .deleted(let link): .gone(link.name)
-                case .changed(let link):
-                    link.kind == "bridge" ? .carrier(link.name, link.flags.contains(.running)) : nil
-                case nil: nil
-                }
-            }
+            return memory.withLock { memory in messages.compactMap { memory.change($0) } }
         }
     }
 
@@ -69,21 +57,32 @@ extension NetworkManager {
                 // The news may be of a link that has a successor by now.
                 if (try? bridge.check(endpoint)) != nil { break }
                 mend(endpoint)
-            } else if directory.networks.values.contains(where: { $0.bridgeName == name }) {
+            } else if network(withBridge: name) != nil {
                 reconcileAndLog("bridge \(name) was removed")
             }
-        case .carrier(let name, let isRunning):
-            guard let network = directory.networks.values.first(where: { $0.bridgeName == name }) else {
-                break
-            }
-            // A bridge without a live port forgets whom it answers for.
-            if carriers.updateValue(isRunning, forKey: network.id) == false, isRunning {
-                do { try mendLinks(of: network) } catch {
-                    log.error("repair", metadata: ["error": "\(error)"])
-                }
-            }
+        case .worse(let name), .carrierBack(let name):
+            let network = directory.endpoint(withInterface: name).flatMap { directory.networks[$0.networkID] }
+            if let network = network ?? self.network(withBridge: name) { mendAndLog(network) }
+        case .addressGone(let link):
+            guard let id = bridges.first(where: { $0.value == link })?.key, let network = directory.networks[id]
+            else { break }
+            mendAndLog(network)
         case .lost:
             reconcileAndLog("notifications were lost")
+        }
+    }
+
+    private func network(withBridge name: String) -> Network? {
+        directory.networks.values.first { $0.bridgeName == name }
+    }
+
+    /// The bridge first, then its ports. A bridge without a live port forgets whom it answers for.
+    private func mendAndLog(_ network: Network) {
+        do {
+            try ensureBridge(network)
+            try mendLinks(of: network)
+        } catch {
+            log.error("repair", metadata: ["network": "\(network.name)", "error": "\(error)"])
         }
     }
 
