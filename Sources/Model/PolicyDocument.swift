@@ -122,12 +122,23 @@ public enum PolicyDocument {
             .composer(let context, let reason, let mark, _):
             return at(mark.line, [context?.text, reason].compactMap(\.self).joined(separator: ": "))
         case .duplicatedKeysInMapping(let keys, let context):
-            let line = chunk.firstLine + context.mark.line - 1
-            return .init(line: line, path: keys.first ?? "", "the key is given more than once")
+            let key = keys.first ?? ""
+            let line = chunk.firstLine + repetition(of: key, in: chunk.text, from: context.mark.line) - 1
+            return .init(line: line, path: key, "the key is given more than once")
         case .reader(let reason, let offset, _, _):
             let before = chunk.text.prefix(offset ?? 0)
             return at(1 + before.count { $0.isNewline }, reason)
         default: return at(1, "it cannot be parsed")
         }
+    }
+
+    /// The line in which a key stands for the second time, counted from 1. The parser knows where the mapping
+    /// begins and no more; where both are in that line, it is the answer.
+    private static func repetition(of key: String, in text: String, from first: Int) -> Int {
+        let lines = text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
+        let places = lines.indices.filter { index in
+            index >= first - 1 && lines[index].drop { $0 == " " || $0 == "-" }.hasPrefix(key + ":")
+        }
+        return places.count > 1 ? places[1] + 1 : first
     }
 }

@@ -64,7 +64,8 @@ extension NetworkManager {
             let network = directory.endpoint(withInterface: name).flatMap { directory.networks[$0.networkID] }
             if let network = network ?? self.network(withBridge: name) { mendAndLog(network) }
         case .addressGone(let link):
-            guard let id = bridges.first(where: { $0.value == link })?.key, let network = directory.networks[id]
+            guard let id = bridges.first(where: { $0.value == link })?.key,
+                let network = directory.networks[id]
             else { break }
             mendAndLog(network)
         case .lost:

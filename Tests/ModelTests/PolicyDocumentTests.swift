@@ -166,7 +166,7 @@ import Wire
         #expect(found.count == 4, "\(found)")
         #expect(found[0].hasPrefix("f.yaml:3: not YAML: ") || found[0].hasPrefix("f.yaml:2: not YAML: "))
         #expect(found[1] == "f.yaml:6: egress \"1\": must be a list")
-        #expect(found[2] == "f.yaml:8: policy: the key is given more than once")
+        #expect(found[2] == "f.yaml:9: policy: the key is given more than once")
         #expect(found[3] == "f.yaml:13: must be a mapping (key: value)")
     }
 

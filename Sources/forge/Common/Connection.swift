@@ -23,7 +23,8 @@ enum Connection {
         }
     }
 
-    private static func checkUp(_ paths: FabricPaths) throws {
+    /// - Throws: `Failure` if nobody answers, rather than ask again and again as a client does.
+    static func checkUp(_ paths: FabricPaths) throws {
         do throws(SystemError) {
             try paths.checkRuntimeDirectory()
             // Found out here, since a client would go on asking for a while.

@@ -23,6 +23,7 @@ struct ExecCommand: ParsableCommand {
         try EnteredCommand.run(command) { command in
             let paths = FabricPaths()
             _ = try FabricAccess.record(paths)
+            try Connection.checkUp(paths)
             let name = name
             let endpoint = try waiting {
                 let client = try ForgeClient(socketPath: paths.socket)
