@@ -29,13 +29,10 @@ public struct ForgeError: Error, Hashable, Sendable, CustomStringConvertible {
         self.message = message
     }
 
-    init(_ error: any Error) {
-        guard let error = error as? RPCError else {
-            self.init(.failed, "\(error)")
-            return
-        }
+    /// - Parameter status: a gRPC status code.
+    init(status: Int, _ message: String) {
         let code: Code =
-            switch error.code {
+            switch Status.Code(rawValue: status) {
             case .invalidArgument: .invalidArgument
             case .notFound: .notFound
             case .alreadyExists: .alreadyExists
@@ -44,7 +41,7 @@ public struct ForgeError: Error, Hashable, Sendable, CustomStringConvertible {
             case .unavailable: .unavailable
             default: .failed
             }
-        self.init(code, error.message)
+        self.init(code, message)
     }
 
     public var description: String { message }
