@@ -1,119 +1,117 @@
 internal import GRPCCore
 public import Protos
 
-private typealias Method = Forge_Network_V1_NetworkManager.Method
-
 /// Each call of the service `forge.network.v1.NetworkManager`.
 extension ForgeClient {
     /// Makes a network.
     public func createVNet(
         _ request: Forge_Network_V1_CreateVNetRequest
     ) async throws(ForgeError) -> Forge_Network_V1_CreateVNetResponse {
-        try await call(Method.CreateVNet.descriptor, request, repeats: false)
+        try await unrepeatable { stub, options in try await stub.createVNet(request, options: options) }
     }
 
     /// Removes a network and, by force, its endpoints.
     public func deleteVNet(
         _ request: Forge_Network_V1_DeleteVNetRequest
     ) async throws(ForgeError) -> Forge_Network_V1_DeleteVNetResponse {
-        try await call(Method.DeleteVNet.descriptor, request, repeats: false)
+        try await unrepeatable { stub, options in try await stub.deleteVNet(request, options: options) }
     }
 
     /// A network by name, id or unambiguous id prefix.
     public func getVNet(
         _ request: Forge_Network_V1_GetVNetRequest
     ) async throws(ForgeError) -> Forge_Network_V1_GetVNetResponse {
-        try await call(Method.GetVNet.descriptor, request)
+        try await repeatable { stub, options in try await stub.getVNet(request, options: options) }
     }
 
     /// One page of networks.
     public func listVNets(
         _ request: Forge_Network_V1_ListVNetsRequest
     ) async throws(ForgeError) -> Forge_Network_V1_ListVNetsResponse {
-        try await call(Method.ListVNets.descriptor, request)
+        try await repeatable { stub, options in try await stub.listVNets(request, options: options) }
     }
 
     /// Ensures that a network's bridge is in the kernel and up.
     public func setupBridge(
         _ request: Forge_Network_V1_SetupBridgeRequest
     ) async throws(ForgeError) -> Forge_Network_V1_SetupBridgeResponse {
-        try await call(Method.SetupBridge.descriptor, request)
+        try await repeatable { stub, options in try await stub.setupBridge(request, options: options) }
     }
 
     /// Attaches a container to a network; policy is in force when the answer comes.
     public func assignEndpoint(
         _ request: Forge_Network_V1_AssignEndpointRequest
     ) async throws(ForgeError) -> Forge_Network_V1_AssignEndpointResponse {
-        try await call(Method.AssignEndpoint.descriptor, request)
+        try await repeatable { stub, options in try await stub.assignEndpoint(request, options: options) }
     }
 
     /// Detaches a container; what is already gone is no error.
     public func releaseEndpoint(
         _ request: Forge_Network_V1_ReleaseEndpointRequest
     ) async throws(ForgeError) -> Forge_Network_V1_ReleaseEndpointResponse {
-        try await call(Method.ReleaseEndpoint.descriptor, request)
+        try await repeatable { stub, options in try await stub.releaseEndpoint(request, options: options) }
     }
 
     /// An endpoint by name, `network/name`, container id, id or unambiguous id prefix.
     public func getEndpoint(
         _ request: Forge_Network_V1_GetEndpointRequest
     ) async throws(ForgeError) -> Forge_Network_V1_GetEndpointResponse {
-        try await call(Method.GetEndpoint.descriptor, request)
+        try await repeatable { stub, options in try await stub.getEndpoint(request, options: options) }
     }
 
     /// One page of endpoints.
     public func listEndpoints(
         _ request: Forge_Network_V1_ListEndpointsRequest
     ) async throws(ForgeError) -> Forge_Network_V1_ListEndpointsResponse {
-        try await call(Method.ListEndpoints.descriptor, request)
+        try await repeatable { stub, options in try await stub.listEndpoints(request, options: options) }
     }
 
     /// Creates or replaces policies; they are in force when the answer comes.
     public func applyFirewall(
         _ request: Forge_Network_V1_ApplyFirewallRequest
     ) async throws(ForgeError) -> Forge_Network_V1_ApplyFirewallResponse {
-        try await call(Method.ApplyFirewall.descriptor, request)
+        try await repeatable { stub, options in try await stub.applyFirewall(request, options: options) }
     }
 
     /// Removes a policy.
     public func deletePolicy(
         _ request: Forge_Network_V1_DeletePolicyRequest
     ) async throws(ForgeError) -> Forge_Network_V1_DeletePolicyResponse {
-        try await call(Method.DeletePolicy.descriptor, request, repeats: false)
+        try await unrepeatable { stub, options in try await stub.deletePolicy(request, options: options) }
     }
 
     /// A policy by name.
     public func getPolicy(
         _ request: Forge_Network_V1_GetPolicyRequest
     ) async throws(ForgeError) -> Forge_Network_V1_GetPolicyResponse {
-        try await call(Method.GetPolicy.descriptor, request)
+        try await repeatable { stub, options in try await stub.getPolicy(request, options: options) }
     }
 
     /// One page of policies.
     public func listPolicies(
         _ request: Forge_Network_V1_ListPoliciesRequest
     ) async throws(ForgeError) -> Forge_Network_V1_ListPoliciesResponse {
-        try await call(Method.ListPolicies.descriptor, request)
+        try await repeatable { stub, options in try await stub.listPolicies(request, options: options) }
     }
 
     /// What policy decides on a flow, and why, without sending a packet.
     public func explain(
         _ request: Forge_Network_V1_ExplainRequest
     ) async throws(ForgeError) -> Forge_Network_V1_ExplainResponse {
-        try await call(Method.Explain.descriptor, request)
+        try await repeatable { stub, options in try await stub.explain(request, options: options) }
     }
 
     /// One page of endpoints' counters.
     public func getStatistics(
         _ request: Forge_Network_V1_GetStatisticsRequest
     ) async throws(ForgeError) -> Forge_Network_V1_GetStatisticsResponse {
-        try await call(Method.GetStatistics.descriptor, request)
+        try await repeatable { stub, options in try await stub.getStatistics(request, options: options) }
     }
 
     /// What the fabric says of itself.
     public func getStatus(
         _ request: Forge_Network_V1_GetStatusRequest
     ) async throws(ForgeError) -> Forge_Network_V1_GetStatusResponse {
-        try await call(Method.GetStatus.descriptor, request)
+        try await repeatable { stub, options in try await stub.getStatus(request, options: options) }
     }
 }

@@ -29,10 +29,13 @@ public struct ForgeError: Error, Hashable, Sendable, CustomStringConvertible {
         self.message = message
     }
 
-    /// - Parameter status: a gRPC status code.
-    init(status: Int, _ message: String) {
+    init(_ error: any Error) {
+        guard let error = error as? RPCError else {
+            self.init(.failed, "\(error)")
+            return
+        }
         let code: Code =
-            switch Status.Code(rawValue: status) {
+            switch error.code {
             case .invalidArgument: .invalidArgument
             case .notFound: .notFound
             case .alreadyExists: .alreadyExists
@@ -41,7 +44,7 @@ public struct ForgeError: Error, Hashable, Sendable, CustomStringConvertible {
             case .unavailable: .unavailable
             default: .failed
             }
-        self.init(code, message)
+        self.init(code, error.message)
     }
 
     public var description: String { message }
