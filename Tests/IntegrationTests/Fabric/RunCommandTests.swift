@@ -126,7 +126,8 @@ import Testing
         #expect(trapped.status.code == 4, "\(trapped.errors)")
         let ended = try type("echo ready; exec sleep 60")
         #expect(ended.status.code == 130, "\(ended.errors)")
-        #expect(try type("test -t 0 && test -t 1 && echo ready && exit 6").status.code == 6)
+        // Ctrl-C may come before the shell has got to its end.
+        #expect(try type("trap '' INT; test -t 0 && test -t 1 && echo ready && exit 6").status.code == 6)
     }
 
     @Test(arguments: FabricFixture.availableOwners)
