@@ -139,6 +139,8 @@ class Lab:
         """A running fabric with one empty network and a policy in force for endpoints labelled bench=yes."""
         self.forge(*self.up)
         self.forge("network", "rm", network, "--force", check=False)
+        # What a row that failed has left.
+        self.attach_bench("forget")
         self.forge("network", "create", network, "--subnet", subnet)
         if policy:
             path = f"{self.directory}/home/policy.yaml"

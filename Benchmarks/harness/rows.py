@@ -33,8 +33,9 @@ def attach_cni(lab):
 
 
 def attach_netavark(lab):
-    ours, netavark = interleaved(lab, lambda: peers.netavark(PEER_BATCH))
-    return ours, {"netavark": netavark}
+    ours, whole, internal = interleaved(
+        lab, lambda: peers.netavark(PEER_BATCH), lambda: peers.netavark(PEER_BATCH, firewall=False))
+    return ours, {"netavark": whole, "the same, without its rules": internal}
 
 
 def first_packet(family):

@@ -5,6 +5,8 @@ struct Options {
         case attach
         /// Times attaches, and the first packet of each new endpoint to one that is there already.
         case firstPacket = "first-packet"
+        /// Times calls that change nothing.
+        case call
         /// Removes namespaces that `--keep` left.
         case forget
     }
@@ -23,7 +25,7 @@ struct Options {
         var rest = arguments[...]
         guard let action = rest.popFirst().flatMap(Action.init(rawValue:)) else {
             throw Problem(
-                "usage: attach-bench attach|first-packet|forget [--network N] [--count K] [--label K=V] ...")
+                "usage: attach-bench attach|first-packet|call|forget [--network N] [--count K] [--label K=V] ...")
         }
         self.action = action
         while let option = rest.popFirst() {

@@ -14,12 +14,12 @@ void bench_remove_namespace(const char *path);
 /// `family` is 4 or 6. 0 or an errno.
 int bench_listen(const char *path, int family, uint16_t port);
 
-/// Starts a thread in the namespace at `path` that sends datagrams numbered `number` as soon as an address and a route
-/// are there, until one has arrived. 0 or an errno.
-int bench_knock(const char *path, int family, const char *address, uint16_t port, uint32_t number);
+/// Opens a socket for datagrams in the namespace at `path`. 0 or an errno.
+int bench_socket(const char *path, int family, int *sock);
 
-/// When the first datagram `number` arrived, or -1 when none has within a second from now.
-int64_t bench_arrival(uint32_t number);
+/// Sends the datagram `number` on the socket, again each 200 us, until one has arrived; closes the socket.
+/// Returns when the first arrived, or -1 when none has within three seconds.
+int64_t bench_first_arrival(int sock, int family, const char *address, uint16_t port, uint32_t number);
 
 /// The most datagram numbers there may be.
 enum { BENCH_NUMBERS = 4096 };
