@@ -5,8 +5,8 @@ internal import Protos
 
 /// Times attaches over gRPC, by the client that users get, and prints microseconds as one JSON object.
 ///
-/// Runs where a rootless runtime runs: in the fabric's user and mount namespaces (`forge unshare`). The making of
-/// namespaces is the runtime's work and stays outside of the timing.
+/// Runs where a rootless runtime runs: in the fabric's user and mount namespaces (`forge unshare`). The
+/// making of namespaces is the runtime's work and stays outside of the timing.
 @main
 struct AttachBench {
     static func main() async {
@@ -80,7 +80,8 @@ struct Run {
             names.append(name)
             try containers.make(name)
             var sock: Int32 = -1
-            try check(unsafe bench_socket(containers.path(name), options.family, &sock), "open a socket in \(name)")
+            try check(
+                unsafe bench_socket(containers.path(name), options.family, &sock), "open a socket in \(name)")
             let attached = try await attach(name)
             let arrival = unsafe bench_first_arrival(sock, options.family, address, Self.port, UInt32(number))
             guard arrival > 0 else { throw Problem("no packet of \(name) arrived within three seconds") }

@@ -25,7 +25,8 @@ struct Options {
         var rest = arguments[...]
         guard let action = rest.popFirst().flatMap(Action.init(rawValue:)) else {
             throw Problem(
-                "usage: attach-bench attach|first-packet|call|forget [--network N] [--count K] [--label K=V] ...")
+                "usage: attach-bench attach|first-packet|call|forget [--network N] [--count K] [--label K=V] ..."
+            )
         }
         self.action = action
         while let option = rest.popFirst() {
