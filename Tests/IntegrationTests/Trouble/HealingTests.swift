@@ -47,7 +47,7 @@ private let patience = 3.0
             ["ip", "link", "set", link, "nomaster"],
             ["ip", "link", "set", link, "down"],
             ["ip", "link", "set", bridge, "down"],
-            ["ip", "addr", "flush", "dev", bridge],
+            ["ip", "addr", "del", "10.77.0.1/24", "dev", bridge],
             ["nft", "flush", "ruleset"],
             ["nft", "delete", "table", "bridge", "forge"],
             ["nft", "flush", "chain", "inet", "forge", "forward"],
