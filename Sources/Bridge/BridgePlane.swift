@@ -3,7 +3,7 @@ package import Netlink
 internal import Sys
 internal import Wire
 
-/// A network's bridge as it is after `ensureBridge`.
+/// One of a network's bridges as it is after `ensureBridge`.
 package struct EnsuredBridge: Hashable, Sendable {
     package enum Change: Hashable, Sendable {
         /// It was as it should be.
@@ -18,7 +18,7 @@ package struct EnsuredBridge: Hashable, Sendable {
     package let change: Change
 }
 
-/// The plane of layers 2 and 3: one bridge a network, one veth pair an endpoint.
+/// The plane of layers 2 and 3: one bridge a segment of a network, one veth pair an endpoint.
 ///
 /// It works in the network namespace in which it was made and keeps no state that the kernel does not have:
 /// another one made there later takes over what it finds. Calls block while the kernel works. One caller at a
@@ -47,20 +47,23 @@ package struct BridgePlane: ~Copyable, Sendable {
 
     // MARK: Bridges
 
-    /// Makes the network's bridge, or sets right what is not as it should be: addresses, MTU, settings, down.
+    /// Makes a bridge of the network, or sets right what is not as it should be: addresses, MTU, settings, down.
     ///
     /// Does nothing to a bridge that is right, so it can be called on every notification.
     /// - Throws: `.foreignLink` if a link of that name is not ours.
-    package mutating func ensureBridge(_ network: Network) throws(BridgeError) -> EnsuredBridge {
+    package mutating func ensureBridge(
+        _ network: Network, segment: Int = 0
+    ) throws(BridgeError) -> EnsuredBridge {
         let context = "cannot set up the bridge of network \"\(network.name)\""
-        var link = try ourBridge(network)
+        let name = network.bridgeName(segment: segment)
+        var link = try ourBridge(name, network)
         if link == nil {
             // Without an MTU: one that is set at birth would be forgotten with the last port.
             let spec = LinkSpec(
-                name: network.bridgeName, mac: network.gatewayMAC, group: Ownership.group,
+                name: name, mac: network.gatewayMAC, group: Ownership.group,
                 kind: .bridge(Self.bridgeOptions))
             try ask([.addLink(spec)], context)
-            link = try ourBridge(network)
+            link = try ourBridge(name, network)
         }
         guard let link else { throw BridgeError(.noBridge, "\(context): it vanished while it was made") }
 
@@ -71,9 +74,9 @@ package struct BridgePlane: ~Copyable, Sendable {
             try ask([.changeLink(target, LinkChange(bridge: BridgeOptions(spanningTree: false)))], context)
         }
         if !drift.isEmpty { try ask([.changeLink(target, drift)], context) }
-        for setting in Setting.all(for: network, hasIPv6: kernelHasIPv6 && network.mtu >= 1280) {
-            try setting.apply()
-        }
+        let settings = Setting.all(
+            for: network, bridge: name, hasIPv6: kernelHasIPv6 && network.mtu >= 1280)
+        for setting in settings { try setting.apply() }
 
         var requests: [Request] = []
         let wasUp = link.flags.contains(.up)
@@ -87,16 +90,18 @@ package struct BridgePlane: ~Copyable, Sendable {
             }
         }
         for (address, prefixLength) in missing {
-            requests += address.requests(link: link.index, prefixLength: prefixLength)
+            // The subnet's route is the first bridge's; endpoints on others have one each.
+            requests += address.requests(
+                link: link.index, prefixLength: prefixLength, flags: segment == 0 ? [] : .noPrefixRoute)
         }
         if !requests.isEmpty { try ask(requests, context) }
         let isChanged = !drift.isEmpty || !missing.isEmpty
         return EnsuredBridge(index: link.index, change: !wasUp ? .disturbed : isChanged ? .converged : .none)
     }
 
-    /// Removes the network's bridge; succeeds if there is none. Endpoints should be detached before.
-    package mutating func removeBridge(_ network: Network) throws(BridgeError) {
-        guard let link = try ourBridge(network) else { return }
+    /// Removes a bridge of the network; succeeds if there is none. Its endpoints should be detached before.
+    package mutating func removeBridge(_ network: Network, segment: Int = 0) throws(BridgeError) {
+        guard let link = try ourBridge(network.bridgeName(segment: segment), network) else { return }
         try ask([.deleteLink(.index(link.index))], "cannot remove the bridge of network \"\(network.name)\"")
         {
             $1 == .noDevice
@@ -112,8 +117,8 @@ package struct BridgePlane: ~Copyable, Sendable {
 
     static let bridgeOptions = BridgeOptions(forwardDelay: 0, spanningTree: false, multicastSnooping: false)
 
-    private mutating func ourBridge(_ network: Network) throws(BridgeError) -> Link? {
-        guard let link = try read([.name(network.bridgeName)])[0] else { return nil }
+    private mutating func ourBridge(_ name: String, _ network: Network) throws(BridgeError) -> Link? {
+        guard let link = try read([.name(name)])[0] else { return nil }
         guard Ownership.holds(link, id: network.id, kind: "bridge") else {
             throw BridgeError(
                 .foreignLink,

@@ -6,16 +6,18 @@ internal import Wire
 ///
 /// ```
 ///     the fabric                           the container
-///   bridge (neighbours, proxies)
+///   bridge (neighbours, routes)
 ///     | isolated port, station
-///   fv0123456789abc  <------ veth ------>  eth0 (addresses, default routes, gateway's MAC)
+///   fv0123456789abc  <------ veth ------>  eth0 (addresses, routes, gateway's MAC)
 /// ```
+///
+/// The container sends everything through the gateway, what is for its own subnet too: peers may be behind
+/// another bridge, and none is ever asked for its MAC.
 ///
 /// The order matters. The fabric's end is up first and has no carrier; the container's end comes up after it
 /// and finds its peer up, so it can send at once. The kernel tells the fabric's end by deferred work, which
 /// the first question about that link waits for (`finish`): after that both ends pass frames and the bridge's
-/// carrier is on. Only then the bridge gets its entries, since it forgets proxies whenever it finds itself
-/// without a carrier.
+/// carrier is on.
 struct EndpointPlan: Hashable, Sendable {
     let endpoint: Endpoint
     let mtu: UInt32
@@ -85,16 +87,16 @@ struct EndpointPlan: Hashable, Sendable {
         return [.changeLink(.index(index), marks), .changeLink(.index(index), LinkChange(isUp: true))]
     }
 
-    /// The container's side without its default routes.
+    /// The container's side without its routes.
     func container(index: UInt32) -> [Request] {
         var requests = [Request.changeLink(.index(loopbackIndex), LinkChange(isUp: true))]
         if hasIPv6 {
             requests.append(.changeLink(.index(index), LinkChange(addressGeneration: AddressGeneration.none)))
         }
-        // Before the addresses: to a link that is down they come without the route of their subnet.
         requests.append(.changeLink(.index(index), LinkChange(isUp: true)))
         for place in places {
-            requests += place.address.requests(link: index, prefixLength: place.prefixLength)
+            requests += place.address.requests(
+                link: index, prefixLength: place.prefixLength, flags: .noPrefixRoute)
         }
         if usesIPv6 {
             requests.append(
@@ -109,42 +111,46 @@ struct EndpointPlan: Hashable, Sendable {
         return requests
     }
 
-    /// Default routes; `rank` counts up where the container has such routes already and keeps them.
-    func routes(index: UInt32, rank: UInt32) -> [Request] {
-        places.map { place in
-            // An IPv6 route without a metric gets 1024 (IP6_RT_PRIO_USER).
-            let metric = rank == 0 ? 0 : (place.gateway.family == .v4 ? 0 : 1024) + 100 * rank
-            return .addRoute(.standard(via: place.gateway, link: index, metric: metric))
+    /// The container's routes: to its subnet and to everywhere, all through the gateway.
+    func routes(index: UInt32) -> [Route] {
+        places.flatMap { place in
+            let subnet = CIDR(containing: place.address, prefixLength: Int(place.prefixLength))
+            return [subnet, nil].map {
+                Route(
+                    destination: $0, family: place.gateway.family, gateway: place.gateway, link: index,
+                    onLink: true)
+            }
         }
     }
 
-    /// Waits for the carrier of port and bridge, in this order, and only then teaches the bridge about the
-    /// endpoint.
+    /// Waits for the carrier of port and bridge, in this order, and teaches the bridge about the endpoint.
     func finish(index: UInt32) -> [Request] {
         [
             .getLink(.index(index)), .getLink(.index(bridge)),
             .addNeighbour(.station(endpoint.mac, port: index)),
         ]
-            + bridgeEntries.map(Request.addNeighbour)
+            + bridgeEntries.map(Request.addNeighbour) + bridgeRoutes.map(Request.addRoute)
     }
 
-    /// What stands in the bridge's tables for this endpoint: where it is, and that the bridge answers for it.
+    /// Where the bridge sends packets for this endpoint.
     var bridgeEntries: [Neighbour] {
-        places.flatMap { place -> [Neighbour] in
-            let known = Neighbour.permanent(place.address, endpoint.mac, link: bridge)
-            // IPv4 needs no entry: proxy_arp_pvlan answers for whatever is routed.
-            return place.address.family == .v4 ? [known] : [known, .proxy(place.address, link: bridge)]
-        }
+        places.map { .permanent($0.address, endpoint.mac, link: bridge) }
+    }
+
+    /// The way from other bridges to the endpoint's. The first bridge has the route of the whole subnet.
+    var bridgeRoutes: [Route] {
+        guard endpoint.segment > 0 else { return [] }
+        return places.map { Route(destination: CIDR($0.address), family: $0.address.family, link: bridge) }
     }
 }
 
 extension IPAddress {
     /// Puts the address on a link that is up, so that it receives from the next packet on.
-    func requests(link: UInt32, prefixLength: UInt8) -> [Request] {
-        var address = InterfaceAddress(link: link, address: self, prefixLength: prefixLength)
+    func requests(link: UInt32, prefixLength: UInt8, flags: AddressFlags = []) -> [Request] {
+        var address = InterfaceAddress(link: link, address: self, prefixLength: prefixLength, flags: flags)
         guard family == .v6 else { return [.addAddress(address)] }
         // We give the addresses out, so none is a duplicate.
-        address.flags = .noDuplicateDetection
+        address.flags.insert(.noDuplicateDetection)
         // The kernel leaves the route that makes the address its own to deferred work (net/ipv6/addrconf.c:
         // addrconf_dad_work); what came before would be refused. One of ours stands in, and goes by itself.
         let standIn = Route(

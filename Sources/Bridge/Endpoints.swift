@@ -1,6 +1,7 @@
 package import Model
 package import Netlink
 package import Sys
+internal import Wire
 
 /// An endpoint's link, made.
 package struct AttachedLink: Hashable, Sendable {
@@ -19,7 +20,7 @@ extension BridgePlane {
     /// Takes four datagrams and no file. A failure undoes what was made. Where the container has a default
     /// route already, that one stays the preferred.
     /// - Parameters:
-    ///   - bridge: the index that `ensureBridge` returned.
+    ///   - bridge: the index that `ensureBridge` returned for the endpoint's segment.
     ///   - namespace: the container's network namespace.
     ///   - container: a socket opened in that namespace.
     /// - Throws: `.interfaceExists`, `.attached`, `.foreignLink`, `.noBridge`, `.bridgeFull`,
@@ -102,23 +103,25 @@ extension BridgePlane {
             "container \"\(endpoint.containerID)\" has an interface \"\(endpoint.interfaceName)\" already")
     }
 
-    /// Sets up the container's side.
+    /// Sets up the container's side. Routes that it has already stay the preferred ones.
     private func setUp(
         _ plan: EndpointPlan, index: UInt32, container: inout NetlinkSocket<RouteProtocol>
     ) throws(BridgeError) {
         var requests = plan.container(index: index)
+        var routes = plan.routes(index: index)
         do throws(NetlinkError) {
             for rank in 0..<64 as Range<UInt32> {
                 let firstRoute = requests.count
-                requests += plan.routes(index: index, rank: rank)
-                var taken: Set<Int> = []
+                requests += routes.map { .addRoute($0.ranked(rank)) }
+                var taken: [Route] = []
                 try container.perform(requests) { position, errno in
                     guard position >= firstRoute, errno == .exists else { return false }
-                    taken.insert(position - firstRoute)
+                    taken.append(routes[position - firstRoute])
                     return true
                 }
                 if taken.isEmpty { return }
                 requests = []
+                routes = taken
             }
         } catch {
             throw BridgeError(.kernel, plan.context, cause: error)
@@ -127,9 +130,7 @@ extension BridgePlane {
 
     /// Takes back what `attach` has done so far; the error that led here is the one to report.
     private mutating func undo(_ plan: EndpointPlan, index: UInt32) {
-        _ = try? ask([.deleteLink(.index(index))] + plan.bridgeEntries.map(Request.deleteNeighbour), "") {
-            _, _ in true
-        }
+        _ = try? ask([.deleteLink(.index(index))] + plan.forgetting, "") { _, _ in true }
     }
 
     /// Removes an endpoint's link and what the bridge knows of it; succeeds if it is gone. See
@@ -146,16 +147,18 @@ extension BridgePlane {
     /// - Throws: `.foreignLink`, `.kernel`.
     package mutating func detach(_ endpoints: [Endpoint], network: Network) throws(BridgeError) {
         let context = "cannot detach from network \"\(network.name)\""
-        let bridge = try read([.name(network.bridgeName)])[0]
+        let segments = Array(Set(endpoints.map(\.segment)))
+        let bridges = try read(segments.map { .name(network.bridgeName(segment: $0)) })
+        let indexes = Dictionary(uniqueKeysWithValues: zip(segments, bridges))
         let links = try read(endpoints.map { .name($0.hostInterfaceName) })
         var failure: BridgeError?
         var entries: [Request] = []
         var doomed: [UInt32] = []
         for (endpoint, link) in zip(endpoints, links) {
-            if let bridge {
+            if case let bridge?? = indexes[endpoint.segment] {
                 let plan = try EndpointPlan(
                     endpoint, network: network, bridge: bridge.index, kernelHasIPv6: kernelHasIPv6)
-                entries += plan.bridgeEntries.map(Request.deleteNeighbour)
+                entries += plan.forgetting
             }
             guard let link else { continue }
             if Ownership.holds(link, id: endpoint.id, kind: "veth") {
@@ -165,7 +168,8 @@ extension BridgePlane {
                     .foreignLink, "the interface \"\(link.name)\" is not ours and was not removed")
             }
         }
-        try ask(entries, context) { $1 == .noDevice || $1 == .noEntry }
+        // A route that is gone is no such process (ESRCH).
+        try ask(entries, context) { $1 == .noDevice || $1 == .noEntry || $1 == .noProcess }
         try delete(doomed, context)
         if let failure { throw failure }
     }
@@ -193,4 +197,19 @@ extension BridgePlane {
 extension EndpointPlan {
     /// What an error begins with.
     var context: String { "cannot attach endpoint \"\(endpoint.name)\"" }
+
+    /// Takes from the bridge what it knows of the endpoint.
+    fileprivate var forgetting: [Request] {
+        bridgeEntries.map(Request.deleteNeighbour) + bridgeRoutes.map(Request.deleteRoute)
+    }
+}
+
+extension Route {
+    /// Behind `rank` others to the same destination.
+    fileprivate func ranked(_ rank: UInt32) -> Route {
+        var route = self
+        // An IPv6 route without a metric gets 1024 (IP6_RT_PRIO_USER).
+        if rank > 0 { route.metric = (family == .v4 ? 0 : 1024) + 100 * rank }
+        return route
+    }
 }

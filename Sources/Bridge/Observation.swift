@@ -87,10 +87,11 @@ extension BridgePlane {
     /// Sets right what the fabric's side of a network's endpoints has lost: ports that left the bridge or
     /// went down, the bridge's entries for them.
     ///
-    /// Reads four tables, and writes only what differs. To be called for a bridge that was `disturbed`, whose
-    /// carrier came back (without one it forgets proxies), and now and then.
+    /// Reads the tables, and writes only what differs. To be called for a bridge that was `disturbed`, and now
+    /// and then.
+    /// - Parameter bridges: the indexes of the network's bridges, by segment.
     package mutating func repair(
-        _ endpoints: [Endpoint], network: Network, bridge: UInt32
+        _ endpoints: [Endpoint], network: Network, bridges: [UInt32]
     ) throws(BridgeError) -> RepairReport {
         let context = "cannot repair network \"\(network.name)\""
         var report = RepairReport()
@@ -98,12 +99,18 @@ extension BridgePlane {
         var links: [String: Link] = [:]
         for link in try list(.listLinks(), context, Link.init) { links[link.name] = link }
         var present: Set<Neighbour> = []
-        for table in Neighbour.Table.allCases {
+        for table in [Neighbour.Table.neighbours, .stations] {
             present.formUnion(try list(.listNeighbours(table), context, Neighbour.init))
         }
-        for endpoint in endpoints {
+        var ways: Set<Way> = []
+        if bridges.count > 1 {
+            for family in IPFamily.allCases where network.has(family) {
+                ways.formUnion(try list(.listRoutes(family), context, Route.init).map(Way.init))
+            }
+        }
+        for endpoint in endpoints where bridges.indices.contains(endpoint.segment) {
             let plan = try EndpointPlan(
-                endpoint, network: network, bridge: bridge, kernelHasIPv6: kernelHasIPv6)
+                endpoint, network: network, bridge: bridges[endpoint.segment], kernelHasIPv6: kernelHasIPv6)
             guard let link = links[endpoint.hostInterfaceName],
                 Ownership.holds(link, id: endpoint.id, kind: "veth")
             else {
@@ -113,12 +120,21 @@ extension BridgePlane {
             requests += plan.corrections(of: link)
             let entries = [.station(endpoint.mac, port: link.index)] + plan.bridgeEntries
             requests += entries.filter { !present.contains($0) }.map(Request.addNeighbour)
+            requests += plan.bridgeRoutes.filter { !ways.contains(Way($0)) }.map(Request.replaceRoute)
         }
         // A link may vanish meanwhile; the next call reports it.
         try ask(requests, context) { $1 == .noDevice }
         report.repaired = requests.map(\.subject)
         return report
     }
+}
+
+/// Where a route leads; the kernel adds a metric of its own to some.
+private struct Way: Hashable {
+    let destination: CIDR?
+    let link: UInt32
+
+    init(_ route: Route) { (destination, link) = (route.destination, route.link) }
 }
 
 extension EndpointPlan {

@@ -22,10 +22,9 @@ package struct Setting: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
-    /// Everything that a network's bridge needs before it comes up. They are set once a bridge, never for an
+    /// Everything that a bridge of a network needs before it comes up. They are set once a bridge, never for an
     /// endpoint.
-    package static func all(for network: Network, hasIPv6: Bool) -> [Setting] {
-        let bridge = network.bridgeName
+    package static func all(for network: Network, bridge: String, hasIPv6: Bool) -> [Setting] {
         func ipv4(_ name: String, _ value: Int, _ link: String? = nil) -> Setting {
             Setting(path: "net/ipv4/conf/\(link ?? bridge)/\(name)", value: value)
         }
@@ -37,8 +36,10 @@ package struct Setting: Hashable, Sendable, CustomStringConvertible {
             // come.
             ipv4("forwarding", 1, "all"),
             ipv4("forwarding", 1),
-            // The bridge answers for peers that only it can reach (RFC 3069).
+            // Endpoints send all through the gateway and never ask for a peer's MAC. A workload that does is
+            // answered for peers on the same bridge (RFC 3069) and on others.
             ipv4("proxy_arp_pvlan", 1),
+            ipv4("proxy_arp", 1),
             Setting(path: "net/ipv4/neigh/\(bridge)/proxy_delay", value: 0),
             // The shorter way that a redirect would name does not exist. The kernel asks whether either is
             // set.
@@ -58,8 +59,6 @@ package struct Setting: Hashable, Sendable, CustomStringConvertible {
             ipv6("accept_redirects", 0),
             // We give the addresses out, so none is a duplicate.
             ipv6("accept_dad", 0),
-            ipv6("proxy_ndp", 1),
-            Setting(path: "net/ipv6/neigh/\(bridge)/proxy_delay", value: 0),
         ]
         return settings
     }

@@ -18,12 +18,16 @@ public struct NetworkNamespace: ~Copyable, Sendable {
 
     /// Opens the namespace at a path, and makes sure that it is one and that this process has power over it.
     ///
+    /// - Parameter home: the namespace that is not to be had; nil for the one that this thread is in.
     /// - Throws: `.notANetworkNamespace`, `.foreign` if its user namespace is neither ours nor made within
-    ///   ours, `.own` if it is the one that this thread is in.
-    public static func open(path: String) throws(NamespaceError) -> NetworkNamespace {
+    ///   ours, `.own` if it is home.
+    public static func open(path: String, home: FileIdentity? = nil) throws(NamespaceError)
+        -> NetworkNamespace
+    {
         let namespace = try openUnowned(path: path)
         try namespace.requireOwnership()
-        if let current = try? current(), current.identity == namespace.identity {
+        let own = if let home { home } else { try current().identity }
+        if namespace.identity == own {
             throw NamespaceError(
                 .own, "\(path) is the fabric's own network namespace, which cannot be attached to itself")
         }
@@ -33,10 +37,11 @@ public struct NetworkNamespace: ~Copyable, Sendable {
     /// Opens the namespace that a process is in.
     ///
     /// - Throws: as `open(path:)`, and `.gone` if there is no such process any more.
-    public static func open(pid: Int32) throws(NamespaceError) -> NetworkNamespace {
+    public static func open(pid: Int32, home: FileIdentity? = nil) throws(NamespaceError) -> NetworkNamespace
+    {
         guard pid > 0 else { throw NamespaceError(.gone, "pid \(pid) is not a process") }
         do throws(NamespaceError) {
-            return try open(path: "/proc/\(pid)/ns/net")
+            return try open(path: "/proc/\(pid)/ns/net", home: home)
         } catch {
             // The optimizer of Swift 6.3 crashes on "a || b" ahead of throwing the value that both read.
             let errno = error.cause?.errno

@@ -71,14 +71,9 @@ extension NetworkManager {
         }
 
         do {
-            try store.save(endpoint, .intent)
+            try store.save(endpoint)
             try firewall.setEndpoint(endpoint)
             do { try link(endpoint, network, opened) } catch {
-                try? firewall.removeEndpoint(id: endpoint.id)
-                throw error
-            }
-            do { try store.markAttached(endpointID: endpoint.id) } catch {
-                try? bridge.detach(endpoint, network: network)
                 try? firewall.removeEndpoint(id: endpoint.id)
                 throw error
             }
@@ -156,8 +151,8 @@ extension NetworkManager {
     }
 
     func link(_ endpoint: Endpoint, _ network: Network, _ namespace: borrowing NetworkNamespace) throws {
-        var inside = try namespaces.inside(namespace.descriptor) { try NetlinkSocket<RouteProtocol>() }
-        guard let index = bridges[network.id] else { throw ModelError.notFound("bridge", network.bridgeName) }
+        let index = try bridge(of: endpoint, network)
+        var inside = try home.inside(namespace.descriptor) { try NetlinkSocket<RouteProtocol>() }
         do {
             _ = try bridge.attach(
                 endpoint, network: network, bridge: index, namespace: namespace.descriptor, container: &inside
@@ -177,11 +172,11 @@ extension NetworkManager {
     func open(_ source: NamespaceSource) throws -> NetworkNamespace {
         switch source {
         case .path(let path):
-            do { return try NetworkNamespace.open(path: path) } catch {
+            do { return try NetworkNamespace.open(path: path, home: home.identity) } catch {
                 throw ModelError.invalid("netns", path, wording(error))
             }
         case .pid(let pid):
-            do { return try NetworkNamespace.open(pid: pid) } catch {
+            do { return try NetworkNamespace.open(pid: pid, home: home.identity) } catch {
                 let isGone = error.code == .gone
                 throw ModelError.invalid(
                     "pid", "\(pid)",

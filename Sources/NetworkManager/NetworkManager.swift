@@ -33,7 +33,7 @@ public actor NetworkManager {
 
     let configuration: Configuration
     let log: Logger
-    let namespaces: NamespaceThread
+    let home: HomeNamespace
     let store: SQLiteStore
     var bridge: BridgePlane
     var firewall: FirewallPlane
@@ -41,8 +41,8 @@ public actor NetworkManager {
     /// By network id.
     var allocators: [String: EndpointAllocator] = [:]
     var directory = Directory()
-    /// Interface numbers of bridges, by network id.
-    var bridges: [String: UInt32] = [:]
+    /// Interface numbers of bridges, by network id and segment.
+    var bridges: [String: [UInt32]] = [:]
     /// Features that the kernel or the machine lacks, found at start.
     public internal(set) var missingFeatures: [FabricStatus.MissingFeature] = []
     private var watchers: [Task<Void, Never>] = []
@@ -53,7 +53,7 @@ public actor NetworkManager {
     public init(_ configuration: Configuration) async throws {
         self.configuration = configuration
         log = Logger(label: "manager")
-        namespaces = try NamespaceThread()
+        home = try HomeNamespace()
         store = try SQLiteStore(path: configuration.stateDirectory + "/fabric.db")
         bridge = try BridgePlane()
         firewall = try FirewallPlane()

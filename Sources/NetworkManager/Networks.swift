@@ -19,7 +19,7 @@ extension NetworkManager {
             // The firewall knows the bridge before it exists: there is no moment in which it forwards
             // unjudged.
             try firewall.addNetwork(network)
-            do { bridges[network.id] = try bridge.ensureBridge(network).index } catch {
+            do { bridges[network.id] = [try bridge.ensureBridge(network).index] } catch {
                 try? bridge.removeBridge(network)
                 try? firewall.removeNetwork(id: network.id)
                 throw error
@@ -48,7 +48,9 @@ extension NetworkManager {
         // First: what cannot be recorded does not happen.
         try store.delete(networkID: network.id, endpointIDs: members.map(\.id))
         var failures = members.flatMap { takeApart($0) }
-        do { try bridge.removeBridge(network) } catch { failures.append(error) }
+        for segment in (bridges[network.id] ?? [0]).indices {
+            do { try bridge.removeBridge(network, segment: segment) } catch { failures.append(error) }
+        }
         do { try firewall.removeNetwork(id: network.id) } catch { failures.append(error) }
         directory.removeNetwork(id: network.id)
         allocators[network.id] = nil
@@ -66,17 +68,30 @@ extension NetworkManager {
     /// Ensures that the network's bridge is in the kernel as it should be; idempotent.
     public func setUpBridge(network name: String) throws -> Network {
         let network = try directory.network(named: name)
-        try ensureBridge(network)
+        try ensureBridges(network)
         return network
     }
 
-    /// Makes the bridge right, and its ports too if something was done to it.
-    func ensureBridge(_ network: Network) throws {
-        let ensured = try bridge.ensureBridge(network)
-        bridges[network.id] = ensured.index
-        guard ensured.change == .disturbed else { return }
-        let report = try bridge.repair(
-            directory.members(of: network.id), network: network, bridge: ensured.index)
+    /// Makes the network's bridges right, and their ports too if something was done to one.
+    func ensureBridges(_ network: Network) throws {
+        let members = directory.members(of: network.id)
+        let count = max(bridges[network.id]?.count ?? 0, (members.map(\.segment).max() ?? 0) + 1)
+        let ensured = try (0..<count).map { try bridge.ensureBridge(network, segment: $0) }
+        let indexes = ensured.map(\.index)
+        bridges[network.id] = indexes
+        guard ensured.contains(where: { $0.change == .disturbed }) else { return }
+        let report = try bridge.repair(members, network: network, bridges: indexes)
         for repaired in report.repaired { log.notice("repaired", metadata: ["what": "\(repaired)"]) }
+    }
+
+    /// The bridge that a new endpoint goes to; made if it is the first one there. The firewall knows it
+    /// already.
+    func bridge(of endpoint: Endpoint, _ network: Network) throws -> UInt32 {
+        var indexes = bridges[network.id] ?? []
+        while indexes.count <= endpoint.segment {
+            indexes.append(try bridge.ensureBridge(network, segment: indexes.count).index)
+            bridges[network.id] = indexes
+        }
+        return indexes[endpoint.segment]
     }
 }

@@ -25,10 +25,13 @@ extension NetworkManager {
             ("/proc/sys/net/bridge/bridge-nf-call-iptables", "0", "bridged packets pass the hooks twice"),
             ("/proc/sys/net/bridge/bridge-nf-call-ip6tables", "0", "bridged packets pass the hooks twice"),
             ("/proc/sys/net/bridge/bridge-nf-call-arptables", "0", "bridged packets pass the hooks twice"),
+            // Only bridges speak IPv6, and say so themselves. A port that did would have a multicast route of
+            // its own, in a list that the kernel walks for every further one.
+            ("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1", "the more endpoints, the slower an attach"),
         ] {
             do throws(SystemError) { try writeFile(path, value) } catch {
-                // A kernel without bridge netfilter has no such switch, and no such problem.
-                if error.errno == .noEntry, path.contains("/bridge/") { continue }
+                // A kernel without bridge netfilter or IPv6 has no such switch, and no such problem.
+                if error.errno == .noEntry, !path.contains("/netfilter/") { continue }
                 missingFeatures.append(
                     .init(
                         name: String(path.split(separator: "/").last ?? ""),
@@ -45,7 +48,7 @@ extension NetworkManager {
             allocators[network.id] = EndpointAllocator(network)
         }
         for policy in recorded.policies { directory.insert(policy) }
-        for (endpoint, _) in recorded.endpoints where directory.networks[endpoint.networkID] != nil {
+        for endpoint in recorded.endpoints where directory.networks[endpoint.networkID] != nil {
             directory.insert(endpoint)
             allocators[endpoint.networkID]?.insert(endpoint)
         }
@@ -53,7 +56,7 @@ extension NetworkManager {
         try firewall.start(
             networks: Array(directory.networks.values), endpoints: Array(directory.endpoints.values),
             policies: Array(directory.policies.values))
-        for network in directory.networks.values { try ensureBridge(network) }
+        for network in directory.networks.values { try ensureBridges(network) }
         try mendLinks()
         try removeStrangers()
     }
@@ -61,7 +64,7 @@ extension NetworkManager {
     /// Everything that is recorded is there, everything of ours that is there is recorded.
     func reconcile() throws {
         if try firewall.reconcile() { log.warning("rules were not as recorded and have been mended") }
-        for network in directory.networks.values { try ensureBridge(network) }
+        for network in directory.networks.values { try ensureBridges(network) }
         try mendLinks()
         try removeStrangers()
     }
@@ -73,8 +76,9 @@ extension NetworkManager {
     }
 
     func mendLinks(of network: Network) throws {
-        guard let index = bridges[network.id] else { return }
-        let report = try bridge.repair(directory.members(of: network.id), network: network, bridge: index)
+        guard let indexes = bridges[network.id] else { return }
+        let report = try bridge.repair(
+            directory.members(of: network.id), network: network, bridges: indexes)
         for repaired in report.repaired { log.notice("repaired", metadata: ["what": "\(repaired)"]) }
         for id in report.missing { if let endpoint = directory.endpoints[id] { mend(endpoint) } }
     }
@@ -89,7 +93,6 @@ extension NetworkManager {
         do {
             try? bridge.detach(endpoint, network: network)
             try link(endpoint, network, namespace)
-            try store.markAttached(endpointID: endpoint.id)
             log.warning("link was gone and has been made again", metadata: ["endpoint": "\(endpoint.name)"])
         } catch {
             log.error(
@@ -109,8 +112,10 @@ extension NetworkManager {
 
     /// Links that carry our mark and that nothing recorded explains: left by a crash between two steps.
     private func removeStrangers() throws {
-        let ours = Set(
-            directory.networks.values.map(\.bridgeName) + directory.endpoints.values.map(\.hostInterfaceName))
+        let bridges = directory.networks.values.flatMap { network in
+            (self.bridges[network.id] ?? []).indices.map { network.bridgeName(segment: $0) }
+        }
+        let ours = Set(bridges + directory.endpoints.values.map(\.hostInterfaceName))
         for link in try bridge.observe() where !ours.contains(link.name) {
             log.warning(
                 "link of ours that nothing recorded explains is removed", metadata: ["link": "\(link.name)"])

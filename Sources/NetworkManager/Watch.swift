@@ -35,8 +35,10 @@ extension NetworkManager {
         for group in [RouteGroup.link, .ipv4Address, .ipv6Address] { try socket.subscribe(to: group) }
         let memory = Mutex(LinkMemory())
         return KernelWatcher(socket) { socket in
-            guard let messages = try? socket.nextNotifications() else { return [.lost] }
-            return memory.withLock { memory in messages.compactMap { memory.change($0) } }
+            do {
+                guard let messages = try socket.pendingNotifications() else { return nil }
+                return memory.withLock { memory in messages.compactMap { memory.change($0) } }
+            } catch { return [.lost] }
         }
     }
 
@@ -44,9 +46,11 @@ extension NetworkManager {
         let socket = try NetlinkSocket<NetfilterProtocol>()
         try socket.subscribeToNftables()
         return KernelWatcher(socket) { socket in
-            guard let events = try? socket.nextNftEvents() else { return [()] }
-            // Other tables are not ours to mind; neither are our own changes.
-            return events.contains { $0.port != ownPort && FirewallPlane.isAbout($0) } ? [()] : []
+            do {
+                guard let events = try socket.pendingNftEvents() else { return nil }
+                // Other tables are not ours to mind; neither are our own changes.
+                return events.contains { $0.port != ownPort && FirewallPlane.isAbout($0) } ? [()] : []
+            } catch { return [()] }
         }
     }
 
@@ -64,7 +68,7 @@ extension NetworkManager {
             let network = directory.endpoint(withInterface: name).flatMap { directory.networks[$0.networkID] }
             if let network = network ?? self.network(withBridge: name) { mendAndLog(network) }
         case .addressGone(let link):
-            guard let id = bridges.first(where: { $0.value == link })?.key,
+            guard let id = bridges.first(where: { $0.value.contains(link) })?.key,
                 let network = directory.networks[id]
             else { break }
             mendAndLog(network)
@@ -74,13 +78,15 @@ extension NetworkManager {
     }
 
     private func network(withBridge name: String) -> Network? {
-        directory.networks.values.first { $0.bridgeName == name }
+        directory.networks.values.first { network in
+            (bridges[network.id] ?? []).indices.contains { network.bridgeName(segment: $0) == name }
+        }
     }
 
-    /// The bridge first, then its ports. A bridge without a live port forgets whom it answers for.
+    /// The bridges first, then their ports.
     private func mendAndLog(_ network: Network) {
         do {
-            try ensureBridge(network)
+            try ensureBridges(network)
             try mendLinks(of: network)
         } catch {
             log.error("repair", metadata: ["network": "\(network.name)", "error": "\(error)"])

@@ -90,12 +90,13 @@ package final class SQLiteStore: StateStore {
         }
     }
 
-    package func save(_ endpoint: Endpoint, _ state: EndpointState) throws(StoreError) {
-        try attempt { try run($0, EndpointRow.upsert, EndpointRow.arguments(endpoint, state)) }
-    }
-
-    package func markAttached(endpointID: String) throws(StoreError) {
-        try attempt { try run($0, "UPDATE endpoints SET state = 'attached' WHERE id = ?", [endpointID]) }
+    package func save(_ endpoint: Endpoint) throws(StoreError) {
+        // One statement is a transaction by itself.
+        do {
+            try database.writeWithoutTransaction {
+                try run($0, EndpointRow.upsert, EndpointRow.arguments(endpoint))
+            }
+        } catch { throw StoreError(error, path: path) }
     }
 
     package func delete(endpointIDs: [String]) throws(StoreError) {

@@ -29,6 +29,16 @@ enum Schema {
                     ) STRICT, WITHOUT ROWID;
                     """)
         }
+        // What is recorded is what shall be, begun or done: at start the kernel is compared with all of it.
+        migrator.registerMigration("v2") { db in
+            try db.execute(
+                sql: """
+                    ALTER TABLE endpoints ADD COLUMN segment INTEGER NOT NULL DEFAULT 0
+                        CHECK (segment BETWEEN 0 AND 65535);
+                    ALTER TABLE endpoints ADD COLUMN ports TEXT NOT NULL DEFAULT '';
+                    ALTER TABLE endpoints DROP COLUMN state;
+                    """)
+        }
         return migrator
     }
 }

@@ -1,19 +1,11 @@
 package import Model
 
-/// How far an endpoint has come.
-package enum EndpointState: String, Sendable, CaseIterable {
-    /// Begun: the kernel may have all, some or nothing of it.
-    case intent
-    /// Done: the container has its interface and its policy is in force.
-    case attached
-}
-
 /// Everything that is stored, as it was at one moment.
 package struct StoredState: Sendable {
     /// By name.
     package var networks: [Network] = []
     /// By id.
-    package var endpoints: [(endpoint: Endpoint, state: EndpointState)] = []
+    package var endpoints: [Endpoint] = []
     /// By name.
     package var policies: [FirewallPolicy] = []
     /// Facts on the fabric itself.
@@ -38,9 +30,7 @@ package protocol StateStore: Sendable {
     func delete(networkID: String, endpointIDs: [String]) throws(StoreError)
 
     /// Writes an endpoint, or writes it anew. Its network must be stored.
-    func save(_ endpoint: Endpoint, _ state: EndpointState) throws(StoreError)
-    /// Does nothing for an endpoint that is not stored.
-    func markAttached(endpointID: String) throws(StoreError)
+    func save(_ endpoint: Endpoint) throws(StoreError)
     /// Removes what is stored of these.
     func delete(endpointIDs: [String]) throws(StoreError)
 

@@ -1,7 +1,8 @@
 package import Model
 internal import Wire
 
-/// What endpoints of one network have: addresses, link addresses and names. Each is given once.
+/// What endpoints of one network have: addresses, link addresses and names, each given once, and a place on
+/// one of its bridges.
 ///
 /// A value: `assign` either gives everything or changes nothing.
 package struct EndpointAllocator: Sendable {
@@ -10,6 +11,11 @@ package struct EndpointAllocator: Sendable {
     private var pools: [AddressPool]
     private var macs: Set<MACAddress> = []
     private var names: Set<String> = []
+    /// How many endpoints each segment has.
+    private var segments: [Int] = []
+
+    /// Ports of one bridge. Making the kernel's 64th takes about as long as its first.
+    package static let segmentSize = 64
 
     package init(_ network: Network, endpoints: some Sequence<Endpoint> = []) {
         self.network = network
@@ -31,16 +37,26 @@ package struct EndpointAllocator: Sendable {
         let id = Identifier.endpoint(networkID: network.id, containerID: request.containerID)
         let name = try name(for: request, id)
         let mac = try mac(for: request, id)
+        let segment = segments.firstIndex { $0 < Self.segmentSize } ?? segments.count
+        guard segment <= UInt16.max else {
+            throw .exhausted("network", network.name, "it has as many endpoints as a network can have")
+        }
 
         let addresses = try takeAddresses(request, id)
         macs.insert(mac)
         names.insert(name)
+        enter(segment)
         return Endpoint(
             id: id, containerID: request.containerID, networkID: network.id, name: name,
             labels: request.labels,
-            addresses: addresses, mac: mac,
-            interfaceName: request.interfaceName ?? EndpointRequest.defaultInterfaceName, namespace: namespace
-        )
+            addresses: addresses, mac: mac, segment: segment,
+            interfaceName: request.interfaceName ?? EndpointRequest.defaultInterfaceName,
+            namespace: namespace, ports: request.ports)
+    }
+
+    private mutating func enter(_ segment: Int) {
+        while segments.count <= segment { segments.append(0) }
+        segments[segment] += 1
     }
 
     /// An address from each pool; none is taken where one cannot be had. (A copy to go back to would cost as
@@ -77,6 +93,7 @@ package struct EndpointAllocator: Sendable {
         }
         macs.insert(endpoint.mac)
         names.insert(endpoint.name)
+        enter(endpoint.segment)
     }
 
     /// Gives back what an endpoint had.
@@ -86,6 +103,7 @@ package struct EndpointAllocator: Sendable {
         }
         macs.remove(endpoint.mac)
         names.remove(endpoint.name)
+        segments[endpoint.segment] -= 1
     }
 
     private func name(for request: EndpointRequest, _ id: String) throws(ModelError) -> String {

@@ -58,13 +58,9 @@ struct EndpointPlanTests {
                 "add neighbour fd00:1::1",
             ])
         #expect(
-            plan.routes(index: 5, rank: 0).map(\.subject) == [
-                "add route default via 10.1.0.1", "add route default via fd00:1::1",
-            ])
-        #expect(
-            try plan.routes(index: 5, rank: 2) == [
-                .addRoute(.standard(via: IPAddress("10.1.0.1"), link: 5, metric: 200)),
-                .addRoute(.standard(via: IPAddress("fd00:1::1"), link: 5, metric: 1224)),
+            plan.routes(index: 5).map { Request.addRoute($0).subject } == [
+                "add route 10.1.0.0/16 via 10.1.0.1", "add route default via 10.1.0.1",
+                "add route fd00:1::/64 via fd00:1::1", "add route default via fd00:1::1",
             ])
     }
 
@@ -73,7 +69,7 @@ struct EndpointPlanTests {
         #expect(
             plan.finish(index: 70000).map(\.subject) == [
                 "read link 70000", "read link 3", "add station 02:00:00:00:00:09", "add neighbour 10.1.0.9",
-                "add neighbour fd00:1::9", "add proxy neighbour fd00:1::9",
+                "add neighbour fd00:1::9",
             ])
     }
 
@@ -86,7 +82,8 @@ struct EndpointPlanTests {
         #expect(
             !requests.contains(.changeLink(.index(2), LinkChange(addressGeneration: AddressGeneration.none))))
         #expect(!requests.contains { $0.subject.contains("fe80") })
-        #expect(Setting.all(for: network, hasIPv6: false).allSatisfy { !$0.path.contains("ipv6") })
+        #expect(
+            Setting.all(for: network, bridge: "b", hasIPv6: false).allSatisfy { !$0.path.contains("ipv6") })
     }
 
     @Test func `an address is placed in the subnet that holds it, and refused if none does`() throws {
@@ -132,10 +129,9 @@ struct EndpointPlanTests {
     }
 
     @Test func `a bridge without IPv6 subnets has IPv6 turned off`() throws {
-        let settings = Setting.all(for: Self.network([try CIDR("10.1.0.0/16")]), hasIPv6: true)
-        let bridge = "fbab0000000000"
-        #expect(settings.contains(Setting(path: "net/ipv6/conf/\(bridge)/disable_ipv6", value: 1)))
-        #expect(settings.contains(Setting(path: "net/ipv4/conf/\(bridge)/proxy_arp_pvlan", value: 1)))
+        let settings = Setting.all(for: Self.network([try CIDR("10.1.0.0/16")]), bridge: "b", hasIPv6: true)
+        #expect(settings.contains(Setting(path: "net/ipv6/conf/b/disable_ipv6", value: 1)))
+        #expect(settings.contains(Setting(path: "net/ipv4/conf/b/proxy_arp_pvlan", value: 1)))
         #expect(!settings.contains { $0.path == "net/ipv6/conf/all/forwarding" })
     }
 }

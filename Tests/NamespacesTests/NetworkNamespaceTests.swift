@@ -5,27 +5,27 @@ import Testing
 
 @Suite(.enabled(if: Lab.isAvailable(), "needs a lab")) struct NetworkNamespaceTests {
     @Test func `makes a network namespace, works in it and comes back`() throws {
-        let thread = try NamespaceThread()
-        let home = try NetworkNamespace.current().identity
-        let made = try thread.makeNamespace()
-        #expect(made.identity != home)
-        let inside = try thread.inside(made.descriptor) { try NetworkNamespace.current().identity }
+        let home = try HomeNamespace()
+        let start = try NetworkNamespace.current().identity
+        let made = try home.makeNamespace()
+        #expect(made.identity != start)
+        let inside = try home.inside(made.descriptor) { try NetworkNamespace.current().identity }
         #expect(inside == made.identity)
-        #expect(try NetworkNamespace.current().identity == home)
-        #expect(try thread.inside(made.descriptor) { 42 } == 42)
+        #expect(try NetworkNamespace.current().identity == start)
+        #expect(try home.inside(made.descriptor) { 42 } == 42)
     }
 
     @Test func `comes back after an error too`() throws {
         struct Trouble: Error {}
-        let thread = try NamespaceThread()
-        let made = try thread.makeNamespace()
-        #expect(throws: Trouble.self) { try thread.inside(made.descriptor) { throw Trouble() } }
-        let another = try thread.makeNamespace()
+        let home = try HomeNamespace()
+        let made = try home.makeNamespace()
+        #expect(throws: Trouble.self) { try home.inside(made.descriptor) { throw Trouble() } }
+        let another = try home.makeNamespace()
         #expect(another.identity != made.identity)
         let file = try Descriptor.open("/dev/null", 0)
-        #expect(throws: NamespaceError.self) { try thread.inside(file) { 1 } }
+        #expect(throws: NamespaceError.self) { try home.inside(file) { 1 } }
         #expect(
-            try thread.inside(made.descriptor) { try NetworkNamespace.current().identity } == made.identity)
+            try home.inside(made.descriptor) { try NetworkNamespace.current().identity } == made.identity)
     }
 
     @Test func `sockets opened inside stay inside`() throws {
@@ -40,8 +40,8 @@ import Testing
         #expect(try lab.inside { try LabSockets.connect(.udp, "::1", port: 9) }.rawValue >= 0)
     }
 
-    @Test func `many callers take turns`() async throws {
-        let thread = try NamespaceThread()
+    @Test func `many threads go in and out at once`() async throws {
+        let home = try HomeNamespace()
         let first = try LabNamespace()
         let second = try LabNamespace()
         let paths = [first.path, second.path]
@@ -53,7 +53,7 @@ import Testing
                         return false
                     }
                     return
-                        (try? thread.inside(namespace.descriptor) { try NetworkNamespace.current().identity })
+                        (try? home.inside(namespace.descriptor) { try NetworkNamespace.current().identity })
                         == identities[index % 2]
                 }
             }

@@ -1,4 +1,5 @@
 import Foundation
+import GRDB
 import Model
 import Testing
 import Wire
@@ -49,24 +50,21 @@ private func mode(_ path: String) throws -> Int? {
             selector: EndpointSelector(matchLabels: ["a": "b"], endpoints: ["x", "y"], network: "shop"),
             directions: [.egress], allowPorts: [],
             trustedPeers: [.cidr(try CIDR("10.0.0.0/8"), except: [try CIDR("10.1.0.0/16")])],
-            rateLimit: 7, ingress: [PolicyRule(peers: [], ports: [PortRange(.icmp)])],
+            rateLimit: 7, ingress: [PolicyRule(peers: [], ports: [PortMatch(.icmp)])],
             egressDeny: [PolicyRule()])
         do {
             let store = try SQLiteStore(path: scratch.path)
             #expect(try store.loadAll().networks.isEmpty)
             try store.save(shop)
-            try store.save(web, .intent)
-            try store.save(db, .intent)
-            try store.markAttached(endpointID: web.id)
+            try store.save(web)
+            try store.save(db)
             try store.save(
                 policies: [policy, FirewallPolicy(name: "q", selector: EndpointSelector())], remove: [])
             try store.save(meta: "key", "value")
         }
         let state = try SQLiteStore(path: scratch.path).loadAll()
         #expect(state.networks == [shop])
-        #expect(state.endpoints.map(\.endpoint) == [db, web].sorted { $0.id < $1.id })
-        #expect(state.endpoints.first { $0.endpoint.name == "web" }?.state == .attached)
-        #expect(state.endpoints.first { $0.endpoint.name == "db" }?.state == .intent)
+        #expect(state.endpoints == [db, web].sorted { $0.id < $1.id })
         #expect(state.policies == [policy, FirewallPolicy(name: "q", selector: EndpointSelector())])
         #expect(state.meta == ["key": "value"])
     }
@@ -77,10 +75,10 @@ private func mode(_ path: String) throws -> Int? {
         let shop = try network("shop")
         let web = try endpoint("web", in: shop)
         try store.save(shop)
-        try store.save(web, .intent)
-        try store.save(web, .attached)
+        try store.save(web)
+        try store.save(web)
         try store.save(shop)
-        #expect(try store.loadAll().endpoints.map(\.state) == [.attached])
+        #expect(try store.loadAll().endpoints == [web])
         try store.save(policies: [FirewallPolicy(name: "a", selector: EndpointSelector())], remove: [])
         let changed = FirewallPolicy(name: "a", selector: EndpointSelector(network: "shop"))
         try store.save(
@@ -89,7 +87,6 @@ private func mode(_ path: String) throws -> Int? {
         #expect(try store.loadAll().policies == [changed])
         try store.delete(endpointIDs: [web.id])
         try store.delete(endpointIDs: [web.id])
-        try store.markAttached(endpointID: web.id)
         try store.delete(networkID: shop.id, endpointIDs: [])
         let state = try store.loadAll()
         #expect(state.networks.isEmpty && state.endpoints.isEmpty)
@@ -100,9 +97,9 @@ private func mode(_ path: String) throws -> Int? {
         let store = try SQLiteStore(path: scratch.path)
         let shop = try network("shop")
         let web = try endpoint("web", in: shop)
-        #expect(throws: StoreError.self) { try store.save(web, .intent) }
+        #expect(throws: StoreError.self) { try store.save(web) }
         try store.save(shop)
-        try store.save(web, .intent)
+        try store.save(web)
         let error = #expect(throws: StoreError.self) { try store.delete(networkID: shop.id, endpointIDs: []) }
         #expect(error?.code == .conflict)
         #expect(try store.loadAll().networks.count == 1)
@@ -139,6 +136,38 @@ private func mode(_ path: String) throws -> Int? {
         }
     }
 
+    @Test func `of the first version is read by this one`() throws {
+        let scratch = try Scratch()
+        let shop = try network("shop")
+        let web = try endpoint("web", in: shop)
+        try FileManager.default.createDirectory(
+            atPath: scratch.directory + "/state", withIntermediateDirectories: true)
+        do {
+            let old = try DatabaseQueue(path: scratch.path)
+            try Schema.migrator.migrate(old, upTo: "v1")
+            try old.write { db in
+                let value = String(decoding: try JSONEncoder().encode(shop), as: UTF8.self)
+                try db.execute(
+                    sql: "INSERT INTO networks VALUES (?, ?, ?)", arguments: [shop.id, shop.name, value])
+                try db.execute(
+                    sql: """
+                        INSERT INTO endpoints VALUES
+                            (?, ?, 'attached', 'c-web', 'web', 'app=web', '10.0.0.2,fd00::2',
+                             '02:00:00:00:00:01', 'eth0', '/proc/1/ns/net', 4, -1)
+                        """, arguments: [web.id, shop.id])
+            }
+            try old.close()
+        }
+        let state = try SQLiteStore(path: scratch.path).loadAll()
+        #expect(state.networks == [shop])
+        // What had one bridge then is on the first of them now.
+        #expect(state.endpoints.first?.segment == 0)
+        #expect(
+            state.endpoints.first?.namespace
+                == NamespaceReference(path: "/proc/1/ns/net", device: 4, inode: .max))
+        #expect(state.endpoints.map(\.addresses) == [web.addresses])
+    }
+
     @Test func `that is damaged is reported in one line`() throws {
         let scratch = try Scratch()
         try FileManager.default.createDirectory(
@@ -168,7 +197,7 @@ private func mode(_ path: String) throws -> Int? {
         do {
             let store = try SQLiteStore(path: scratch.path, pragmas: ["max_page_count = 14"])
             let error = #expect(throws: StoreError.self) {
-                for number in 0..<1_000 { try store.save(endpoint("e\(number)", in: shop), .intent) }
+                for number in 0..<1_000 { try store.save(endpoint("e\(number)", in: shop)) }
             }
             #expect(error?.code == .full)
             #expect(error?.description.contains("the disk is full") == true)
@@ -190,15 +219,12 @@ private func mode(_ path: String) throws -> Int? {
         try store.save(shop)
         let clock = ContinuousClock()
         var save: [Duration] = []
-        var mark: [Duration] = []
         for number in 0..<1_000 {
             let value = try endpoint("e\(number)", in: shop)
-            save.append(try clock.measure { try store.save(value, .intent) })
-            mark.append(try clock.measure { try store.markAttached(endpointID: value.id) })
+            save.append(try clock.measure { try store.save(value) })
         }
         save.sort()
-        mark.sort()
-        print("store: save p50 \(save[500]) p99 \(save[990]), mark p50 \(mark[500]) p99 \(mark[990])")
+        print("store: save p50 \(save[500]) p99 \(save[990])")
         // Far above what it takes, even unoptimized on a busy machine; a flush for each commit would be above
         // it.
         #expect(save[500] < .milliseconds(2))

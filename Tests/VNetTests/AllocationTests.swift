@@ -188,6 +188,22 @@ private struct NaivePool {
         #expect(error?.description == "subnet \"10.7.0.0/24\": is full: all 253 addresses are taken")
     }
 
+    @Test func `fills one segment after another, and gaps first`() throws {
+        var allocator = EndpointAllocator(network)
+        let size = EndpointAllocator.segmentSize
+        let endpoints = try (0..<size * 2 + 1).map {
+            try allocator.assign(request("c\($0)"), namespace: namespace)
+        }
+        #expect(endpoints.map(\.segment) == (0..<size * 2 + 1).map { $0 / size })
+        // The next manager, which adopts them, goes on where this one was.
+        for var allocator in [allocator, EndpointAllocator(network, endpoints: endpoints)] {
+            allocator.release(endpoints[size + 3])
+            allocator.release(endpoints[3])
+            let next = try (0..<3).map { try allocator.assign(request("n\($0)"), namespace: namespace) }
+            #expect(next.map(\.segment) == [0, 1, 2])
+        }
+    }
+
     @Test func `honours what was asked for`() throws {
         var allocator = EndpointAllocator(network)
         let asked = try request("db") {

@@ -92,10 +92,4 @@ enum { CL_NSFS_MAGIC = 0x6e736673 };
 // O_PATH is hidden behind _GNU_SOURCE.
 enum { CL_O_PATH = 010000000 };
 
-// A thread that runs one body at a time while its caller waits.
-struct cl_worker;
-struct cl_worker *cl_worker_start(void);
-void cl_worker_run(struct cl_worker *worker, void (*body)(void *), void *context);
-void cl_worker_stop(struct cl_worker *worker);
-
 #endif

@@ -55,10 +55,10 @@ extension NetlinkSocket where Proto == NetfilterProtocol {
         try subscribe(to: 7)
     }
 
-    /// Waits for changes and returns them.
+    /// Changes that were told already, or nil where none was.
     /// - Throws: `.socket` with `Errno.noBuffers` when some were lost: read everything again.
-    package mutating func nextNftEvents() throws(NetlinkError) -> [NftEvent] {
-        let messages = try nextNotifications()
+    package mutating func pendingNftEvents() throws(NetlinkError) -> [NftEvent]? {
+        guard let messages = try pendingNotifications() else { return nil }
         do throws(DecodeError) {
             var events: [NftEvent] = []
             for message in messages { if let event = try NftEvent(message) { events.append(event) } }

@@ -177,6 +177,16 @@ package struct NetlinkSocket<Proto: NetlinkProtocol>: ~Copyable, Sendable {
         try receive(subject: "netlink notification")
     }
 
+    /// As `nextNotifications`, or nil where there is none now.
+    package mutating func pendingNotifications() throws(NetlinkError) -> [Message]? {
+        do throws(NetlinkError) {
+            return try receive(subject: "netlink notification", flags: Int32(MSG_DONTWAIT))
+        } catch {
+            if case .socket(let failure) = error.code, failure.errno == .again { return nil }
+            throw error
+        }
+    }
+
     private func send(_ bytes: [UInt8], subject: String) throws(NetlinkError) {
         let number = descriptor.rawValue
         do throws(SystemError) {
@@ -206,7 +216,7 @@ package struct NetlinkSocket<Proto: NetlinkProtocol>: ~Copyable, Sendable {
         return first
     }
 
-    private mutating func receive(subject: String) throws(NetlinkError) -> [Message] {
+    private mutating func receive(subject: String, flags: Int32 = 0) throws(NetlinkError) -> [Message] {
         let number = descriptor.rawValue
         while true {
             var sender: UInt32 = 0
@@ -214,7 +224,7 @@ package struct NetlinkSocket<Proto: NetlinkProtocol>: ~Copyable, Sendable {
             do throws(SystemError) {
                 length = try system("recv", subject) {
                     unsafe buffer.withUnsafeMutableBytes {
-                        unsafe cl_netlink_recv(number, $0.baseAddress, $0.count, &sender, 0)
+                        unsafe cl_netlink_recv(number, $0.baseAddress, $0.count, &sender, flags)
                     }
                 }
             } catch {

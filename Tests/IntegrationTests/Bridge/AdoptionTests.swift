@@ -23,7 +23,7 @@ struct AdoptionTests {
         #expect(Set(found.map(\.owner)) == [lab.network.id, endpoint.id])
         let link = try #require(found.first { !$0.isBridge })
         #expect(link.index == first.index && link.master == lab.bridge && link.isRunning && link.isUp)
-        #expect(try lab.plane.repair([endpoint], network: lab.network, bridge: lab.bridge).repaired == [])
+        #expect(try lab.plane.repair([endpoint], network: lab.network, bridges: [lab.bridge]).repaired == [])
         #expect(try lab.attach(lab.endpoint(3), to: boxes[1]).index == first.index + 1)
     }
 
@@ -35,22 +35,22 @@ struct AdoptionTests {
             boxes.append(try lab.container())
             try lab.attach(endpoint, to: boxes[boxes.count - 1])
         }
-        let whole = try (lab.neighbours(.proxies), lab.neighbours(.neighbours), lab.neighbours(.stations))
+        let whole = try (lab.entries(), lab.neighbours(.stations))
         let name = LinkTarget.name(endpoints[0].hostInterfaceName)
         try lab.meddle {
             _ = try $0.perform([
                 .changeLink(name, LinkChange(port: PortOptions(isolated: false))),
                 .changeLink(name, LinkChange(isUp: false)), .changeLink(name, LinkChange(master: 0)),
-                .deleteNeighbour(.proxy(endpoints[1].addresses[1], link: lab.bridge)),
+                .deleteNeighbour(.permanent(endpoints[1].addresses[1], endpoints[1].mac, link: lab.bridge)),
             ])
         }
-        let report = try lab.plane.repair(endpoints, network: lab.network, bridge: lab.bridge)
+        let report = try lab.plane.repair(endpoints, network: lab.network, bridges: [lab.bridge])
         #expect(report.missing == [endpoints[2].id] && !report.repaired.isEmpty)
         let link = try #require(try lab.links().first { $0.name == endpoints[0].hostInterfaceName })
         #expect(link.port?.isolated == true && link.master == lab.bridge && link.flags.contains(.up))
-        #expect(
-            try (lab.neighbours(.proxies), lab.neighbours(.neighbours), lab.neighbours(.stations)) == whole)
-        let again = try lab.plane.repair(Array(endpoints.prefix(2)), network: lab.network, bridge: lab.bridge)
+        #expect(try (lab.entries(), lab.neighbours(.stations)) == whole)
+        let again = try lab.plane.repair(
+            Array(endpoints.prefix(2)), network: lab.network, bridges: [lab.bridge])
         #expect(again.missing.isEmpty && again.repaired.isEmpty)
     }
 
@@ -64,8 +64,8 @@ struct AdoptionTests {
         }
         let ensured = try lab.ensure()
         #expect(ensured.change == .disturbed)
-        _ = try lab.plane.repair(endpoints, network: lab.network, bridge: ensured.index)
-        #expect(try lab.neighbours(.proxies).count == 2)
+        _ = try lab.plane.repair(endpoints, network: lab.network, bridges: [ensured.index])
+        #expect(try lab.entries().count == 4)
         for family in IPFamily.allCases {
             let receiver = try boxes[1].inside { try DatagramSocket(family, port: 5000) }
             let sender = try boxes[0].inside { try DatagramSocket(family) }

@@ -9,7 +9,7 @@ import Wire
 /// A namespace that stands for the fabric, with one network, and containers beside it. All goes with the
 /// value.
 final class BridgeLab {
-    let thread: NamespaceThread
+    let home: HomeNamespace
     let fabric: NetworkNamespace
     var plane: BridgePlane
     let network: Network
@@ -18,9 +18,9 @@ final class BridgeLab {
     static let both = ["10.77.0.0/24", "fd00:77::/64"]
 
     init(_ subnets: [String] = both, mtu: Int = 1500, name: String = "lab") throws {
-        thread = try NamespaceThread()
-        fabric = try thread.makeNamespace()
-        plane = try thread.inside(fabric.descriptor) { try BridgePlane() }
+        home = try HomeNamespace()
+        fabric = try home.makeNamespace()
+        plane = try home.inside(fabric.descriptor) { try BridgePlane() }
         network = Self.network(try subnets.map { try CIDR($0) }, mtu: mtu, name: name)
         bridge = try ensure().index
     }
@@ -35,22 +35,24 @@ final class BridgeLab {
     /// In the fabric's namespace, which is where /proc/sys is looked at.
     @discardableResult
     func ensure(_ other: Network? = nil) throws -> EnsuredBridge {
-        try thread.inside(fabric.descriptor) { try plane.ensureBridge(other ?? network) }
+        try home.inside(fabric.descriptor) { try plane.ensureBridge(other ?? network) }
     }
 
     func newPlane() throws -> BridgePlane {
-        try thread.inside(fabric.descriptor) { try BridgePlane() }
+        try home.inside(fabric.descriptor) { try BridgePlane() }
     }
 
     func inFabric<R: ~Copyable>(_ body: () throws -> R) throws -> R {
-        try thread.inside(fabric.descriptor, body)
+        try home.inside(fabric.descriptor, body)
     }
 
     /// A container with a network namespace of its own and nothing in it.
-    func container() throws -> Container { try Container(thread) }
+    func container() throws -> Container { try Container(home) }
 
     /// The endpoint number `number` of the network: it has the address with that number in each subnet.
-    func endpoint(_ number: Int, of other: Network? = nil, interface: String = "eth0") throws -> Endpoint {
+    func endpoint(_ number: Int, of other: Network? = nil, interface: String = "eth0", segment: Int = 0)
+        throws -> Endpoint
+    {
         let network = other ?? network
         let digits = String(number, radix: 16)
         let prefix = String(repeating: "0", count: 8 - digits.count) + digits + network.id.prefix(5)
@@ -58,7 +60,8 @@ final class BridgeLab {
             id: prefix + String(repeating: "e", count: 64 - prefix.count), containerID: "container-\(number)",
             networkID: network.id, name: "e\(number)", labels: [:],
             addresses: try network.subnets.map { try #require($0.address(at: UInt128(number))) },
-            mac: MACAddress(bits: 0x0250_0000_0000 + UInt64(number)), interfaceName: interface,
+            mac: MACAddress(bits: 0x0250_0000_0000 + UInt64(number)), segment: segment,
+            interfaceName: interface,
             namespace: NamespaceReference(path: "", device: 0, inode: 0))
     }
 
@@ -75,7 +78,7 @@ final class BridgeLab {
 
     /// A socket of the test's own in the fabric, to see and to meddle with.
     func routeSocket() throws -> NetlinkSocket<RouteProtocol> {
-        try thread.inside(fabric.descriptor) { try NetlinkSocket<RouteProtocol>() }
+        try home.inside(fabric.descriptor) { try NetlinkSocket<RouteProtocol>() }
     }
 
     /// Changes or reads something in the fabric behind the plane's back.
@@ -87,20 +90,20 @@ final class BridgeLab {
 
 /// A network namespace that stands for a container's.
 final class Container {
-    private let thread: NamespaceThread
+    private let home: HomeNamespace
     let namespace: NetworkNamespace
 
-    init(_ thread: NamespaceThread) throws {
-        self.thread = thread
-        namespace = try thread.makeNamespace()
+    init(_ home: HomeNamespace) throws {
+        self.home = home
+        namespace = try home.makeNamespace()
     }
 
     func routeSocket() throws -> NetlinkSocket<RouteProtocol> {
-        try thread.inside(namespace.descriptor) { try NetlinkSocket<RouteProtocol>() }
+        try home.inside(namespace.descriptor) { try NetlinkSocket<RouteProtocol>() }
     }
 
     func inside<R: ~Copyable>(_ body: () throws -> R) throws -> R {
-        try thread.inside(namespace.descriptor, body)
+        try home.inside(namespace.descriptor, body)
     }
 
     func link(_ name: String = "eth0") throws -> Link {
@@ -113,11 +116,16 @@ final class Container {
         return try socket.dump(.listAddresses()).compactMap { try InterfaceAddress($0) }
     }
 
-    /// Default routes, the preferred one first.
-    func defaultRoutes(_ family: IPFamily) throws -> [Route] {
+    func routes(_ family: IPFamily) throws -> [Route] {
         var socket = try routeSocket()
         return try socket.dump(.listRoutes(family)).compactMap { try Route($0) }
-            .filter { $0.destination == nil && $0.gateway != nil }.sorted { $0.metric < $1.metric }
+    }
+
+    /// Default routes, the preferred one first.
+    func defaultRoutes(_ family: IPFamily) throws -> [Route] {
+        try routes(family).filter { $0.destination == nil && $0.gateway != nil }.sorted {
+            $0.metric < $1.metric
+        }
     }
 
     func neighbours() throws -> [Neighbour] {
@@ -134,6 +142,17 @@ extension BridgeLab {
         try meddle { Set(try $0.dump(.listNeighbours(table)).compactMap { try Neighbour($0) }) }
     }
 
+    /// What bridges know of where addresses are.
+    func entries() throws -> Set<Neighbour> { try neighbours(.neighbours) }
+
+    /// Routes to a single address, by which bridges other than the first are found.
+    func hostRoutes() throws -> [Route] {
+        try IPFamily.allCases.flatMap { family in
+            try meddle { try $0.dump(.listRoutes(family)).compactMap { try Route($0) } }
+                .filter { $0.kind == .unicast && $0.destination?.prefixLength == family.width }
+        }
+    }
+
     func addresses(on link: UInt32) throws -> [InterfaceAddress] {
         try meddle {
             try $0.dump(.listAddresses(link: link)).compactMap { try InterfaceAddress($0) }.filter {
@@ -144,6 +163,6 @@ extension BridgeLab {
 
     /// A value under /proc/sys, of the fabric.
     func setting(_ path: String) throws -> String {
-        try thread.inside(fabric.descriptor) { try readFile("/proc/sys/" + path).filter { $0 != "\n" } }
+        try home.inside(fabric.descriptor) { try readFile("/proc/sys/" + path).filter { $0 != "\n" } }
     }
 }

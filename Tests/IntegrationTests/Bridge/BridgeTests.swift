@@ -22,7 +22,7 @@ struct BridgeTests {
         for (path, value) in [
             ("net/ipv4/ip_forward", "1"), ("net/ipv6/conf/all/forwarding", "1"),
             ("net/ipv4/conf/\(name)/proxy_arp_pvlan", "1"), ("net/ipv4/neigh/\(name)/proxy_delay", "0"),
-            ("net/ipv6/neigh/\(name)/proxy_delay", "0"), ("net/ipv6/conf/\(name)/proxy_ndp", "1"),
+            ("net/ipv4/conf/\(name)/proxy_arp", "1"), ("net/ipv6/conf/\(name)/forwarding", "1"),
             ("net/ipv4/conf/all/send_redirects", "0"), ("net/ipv6/conf/\(name)/addr_gen_mode", "1"),
         ] {
             #expect(try lab.setting(path) == value, "\(path)")

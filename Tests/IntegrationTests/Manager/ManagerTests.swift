@@ -50,18 +50,18 @@ import Wire
                 containerID: "c-front", network: "shop", namespace: .path(front.path), name: "front")
             var policy = FirewallPolicy(
                 name: "open", selector: EndpointSelector(),
-                ingress: [PolicyRule(ports: [PortRange(.tcp, 80...81)])], egress: [PolicyRule()])
+                ingress: [PolicyRule(ports: [PortMatch(.tcp, 80...81)])], egress: [PolicyRule()])
             #expect(try await manager.apply([policy]) == [.created])
 
             for address in server.addresses {
                 let closing = try Connection(from: front, to: web, address, port: 80)
                 let staying = try Connection(from: front, to: web, address, port: 81)
                 #expect(try closing.carries("before"))
-                policy.ingress[0].ports = [PortRange(.tcp, 81...81)]
+                policy.ingress[0].ports = [PortMatch(.tcp, 81...81)]
                 #expect(try await manager.apply([policy]) == [.updated])
                 #expect(try !closing.carries("after"), "nothing passes once the call has returned")
                 #expect(try staying.carries("still"))
-                policy.ingress[0].ports = [PortRange(.tcp, 80...81)]
+                policy.ingress[0].ports = [PortMatch(.tcp, 80...81)]
                 try await manager.apply([policy])
                 #expect(try !closing.carries("later"), "nothing in mid-stream gets back in")
             }

@@ -199,7 +199,7 @@ struct NftablesTests {
         func nextBatch() throws -> [NftEvent] {
             var events: [NftEvent] = []
             while true {
-                events += try listener.nextNftEvents()
+                events += try listener.pendingNftEvents() ?? []
                 if case .generation = events.last?.subject { return events }
             }
         }

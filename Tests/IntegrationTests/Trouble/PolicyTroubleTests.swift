@@ -43,8 +43,8 @@ import Testing
             "3: allowPorts[0] \"9-8/udp\": the range ends before it begins"
         ),
         (
-            "policy: a\nendpoints: all\nallowPorts: [80/sctp]\n",
-            "3: allowPorts[0] \"80/sctp\": the protocol must be tcp, udp or icmp"
+            "policy: a\nendpoints: all\nallowPorts: [80/tpc]\n",
+            "3: allowPorts[0] \"80/tpc\": the protocol must be tcp, udp, sctp or icmp"
         ),
         (
             "policy: a\nendpoints: all\ningress: [{from: [{cidr: 10.0.0.1/8}]}]\n",

@@ -7,20 +7,20 @@ package import Testing
 /// inside.
 package struct LabNamespace: ~Copyable {
     package let namespace: NetworkNamespace
-    private let thread: NamespaceThread
+    private let home: HomeNamespace
 
     /// Makes one, with lo up.
     package init(sourceLocation: SourceLocation = #_sourceLocation) throws {
         try Lab.requirePrivileges(sourceLocation: sourceLocation)
-        let thread = try NamespaceThread()
-        let namespace = try thread.makeNamespace()
-        try thread.inside(namespace.descriptor) { try LabSockets.bringLoopbackUp() }
-        self.init(namespace, thread)
+        let home = try HomeNamespace()
+        let namespace = try home.makeNamespace()
+        try home.inside(namespace.descriptor) { try LabSockets.bringLoopbackUp() }
+        self.init(namespace, home)
     }
 
-    private init(_ namespace: consuming NetworkNamespace, _ thread: NamespaceThread) {
+    private init(_ namespace: consuming NetworkNamespace, _ home: HomeNamespace) {
         self.namespace = namespace
-        self.thread = thread
+        self.home = home
     }
 
     /// A path by which other processes find it while this test runs.
@@ -28,7 +28,7 @@ package struct LabNamespace: ~Copyable {
 
     /// Runs a closure inside; sockets that it opens stay there.
     package borrowing func inside<R: ~Copyable>(_ body: () throws -> R) throws -> R {
-        try thread.inside(namespace.descriptor, body)
+        try home.inside(namespace.descriptor, body)
     }
 
     /// A plan whose child is in this namespace.

@@ -28,7 +28,8 @@ package struct RandomWorld {
                         CIDR(containing: IPAddress(.v6, bits: 0xfd00 << 112 | index << 96), prefixLength: 64),
                     ],
                     isolation: pick([.none, .none, .peerOnly, .none]),
-                    defaultVerdict: pick([.deny, .deny, .allow]), mtu: 1500, labels: [:]))
+                    defaultVerdict: pick([.deny, .deny, .allow]), mtu: 1500,
+                    labels: ["zone": pick(["inner", "outer"])]))
         }
         for index in 0..<endpoints { members.append(endpoint(index)) }
         policies = (0..<count).map { policy("policy\($0)") }
@@ -44,7 +45,27 @@ package struct RandomWorld {
                 networkID: network.id, name: "e\(index)", labels: labels(),
                 addresses: network.subnets.compactMap { $0.address(at: host) },
                 mac: MACAddress(bits: 0x02_00_00_00_00_00 | UInt64(index)), interfaceName: "eth0",
-                namespace: NamespaceReference(path: "/", device: 0, inode: 0)), in: network)
+                namespace: NamespaceReference(path: "/", device: 0, inode: 0), ports: namedPorts()),
+            in: network)
+    }
+
+    private mutating func namedPorts() -> [NamedPort] {
+        (0..<Int.random(in: 0...2, using: &generator)).map { _ in
+            NamedPort(pick(["web", "dns"]), pick(Self.ports), pick([.tcp, .tcp, .udp]))
+        }
+    }
+
+    /// Gives one network other labels or another default.
+    package mutating func relabelNetwork() {
+        let index = Int.random(in: networks.indices, using: &generator)
+        let old = networks[index]
+        networks[index] = Network(
+            id: old.id, name: old.name, subnets: old.subnets, isolation: old.isolation,
+            defaultVerdict: pick([.deny, .allow]), mtu: old.mtu,
+            labels: ["zone": pick(["inner", "outer"])])
+        for (place, member) in members.enumerated() where member.network.id == old.id {
+            members[place] = NetworkMember(member.endpoint, in: networks[index])
+        }
     }
 
     package mutating func labels() -> Labels {
@@ -56,7 +77,27 @@ package struct RandomWorld {
         return labels
     }
 
+    /// A policy of any dialect, whose name is as given.
     package mutating func policy(_ name: String) -> FirewallPolicy {
+        var policy = nativePolicy(name)
+        switch Int.random(in: 0..<10, using: &generator) {
+        case 0..<4: break
+        case 4, 5:
+            policy.selector = wideSelector()
+        default:
+            let priority = Int.random(in: 0...2, using: &generator)
+            policy.tier = chance(3) ? .baseline(priority: priority) : .admin(priority: priority)
+            policy.selector = wideSelector()
+            policy.rules = (0..<Int.random(in: 0...4, using: &generator)).map { _ in
+                PolicyRule(
+                    pick([.ingress, .egress]), pick([.allow, .deny, .pass]), peers: widePeers(),
+                    ports: chance(3) ? nil : widePorts())
+            }
+        }
+        return policy
+    }
+
+    private mutating func nativePolicy(_ name: String) -> FirewallPolicy {
         var policy = FirewallPolicy(name: name, selector: selector())
         policy.directions = pick([[.ingress], [.egress], [.ingress, .egress]])
         if chance(4) { policy.allowPorts = ports() }
@@ -90,7 +131,7 @@ package struct RandomWorld {
             let transport: FlowTransport =
                 switch Int.random(in: 0..<8, using: &generator) {
                 case 0: .icmp
-                case 1: .other(132)
+                case 1: chance(2) ? .other(47) : .sctp(port)
                 case 2, 3: .udp(port)
                 default: .tcp(port)
                 }
@@ -126,18 +167,42 @@ package struct RandomWorld {
         }
     }
 
-    private mutating func ports() -> [PortRange] {
+    private mutating func ports() -> [PortMatch] {
         (0..<Int.random(in: 1...2, using: &generator)).map { _ in
             let transport: TransportProtocol = pick([.tcp, .tcp, .udp, .icmp])
-            if transport == .icmp { return PortRange(.icmp) }
+            if transport == .icmp { return PortMatch(.icmp) }
             let (a, b) = (pick(Self.ports), pick(Self.ports))
-            return PortRange(transport, min(a, b)...max(a, b))
+            return PortMatch(transport, min(a, b)...max(a, b))
         }
+    }
+
+    private mutating func wideSelector() -> EndpointSelector {
+        var selector = selector()
+        if chance(3) { selector.labels.matchExpressions = [requirement(["app", "tier"])] }
+        if chance(3) { selector.networkLabels.matchExpressions = [requirement(["zone", Network.nameLabel])] }
+        if chance(4) { selector.networkLabels.matchLabels = ["zone": pick(["inner", "outer"])] }
+        return selector
+    }
+
+    private mutating func requirement(_ keys: [String]) -> LabelRequirement {
+        let condition = pick(LabelRequirement.Operator.allCases)
+        let takesValues = condition == .isIn || condition == .isNotIn
+        return LabelRequirement(
+            pick(keys), condition, takesValues ? [pick(["web", "db", "a", "net1", "inner"])] : [])
+    }
+
+    private mutating func widePeers() -> [PolicyPeer]? {
+        if chance(8) { return nil }
+        return peers() + (chance(12) ? [.unknown] : []) + [.endpoints(wideSelector())]
+    }
+
+    private mutating func widePorts() -> [PortMatch] {
+        ports() + (chance(2) ? [.named(pick(["web", "dns"]), pick([nil, .tcp, .udp]))] : [])
     }
 
     private mutating func rules() -> [PolicyRule] {
         (0..<Int.random(in: 0...2, using: &generator)).map { _ in
-            PolicyRule(peers: chance(4) ? nil : peers(), ports: chance(3) ? nil : ports())
+            PolicyRule(peers: chance(4) ? nil : peers(), ports: chance(3) ? nil : widePorts())
         }
     }
 }
@@ -161,6 +226,7 @@ extension FlowTransport {
         switch self {
         case .tcp(let port): (6, port)
         case .udp(let port): (17, port)
+        case .sctp(let port): (132, port)
         case .icmp: (family == .v4 ? 1 : 58, 0)
         case .other(let number): (number, 0)
         }
