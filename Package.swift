@@ -114,20 +114,31 @@ let package = Package(
             name: "LabSupport", dependencies: ["CLab", "CLinux", "Model", "Namespaces", "Sys", "Wire"],
             path: "Tests/Support/LabSupport", swiftSettings: strict),
 
+        // Cases of policy as data, and the fabric that each describes.
+        .target(
+            name: "ConformanceSupport",
+            dependencies: ["Model", "Wire", .product(name: "Yams", package: "Yams")],
+            path: "Tests/Support/ConformanceSupport", swiftSettings: strict),
+
         // Tests: no privileges needed.
         .testTarget(
             name: "NetlinkTests", dependencies: ["FuzzTargets", "Netlink", "Sys", "Wire"],
             swiftSettings: strict),
         .testTarget(name: "WireTests", dependencies: ["Wire"], swiftSettings: strict),
         .testTarget(
-            name: "ModelTests", dependencies: ["FuzzTargets", "Model", "Wire"], swiftSettings: strict),
+            name: "ModelTests", dependencies: ["ConformanceSupport", "FuzzTargets", "Model", "Wire"],
+            swiftSettings: strict),
         .testTarget(
             name: "BridgeTests", dependencies: ["Bridge", "Model", "Netlink", "Wire"], swiftSettings: strict),
         .testTarget(
-            name: "FirewallTests", dependencies: ["Firewall", "LabSupport", "Model", "Wire"],
+            name: "FirewallTests",
+            dependencies: ["ConformanceSupport", "Firewall", "LabSupport", "Model", "Wire"],
             swiftSettings: strict),
         .testTarget(name: "VNetTests", dependencies: ["Model", "VNet", "Wire"], swiftSettings: strict),
-        .testTarget(name: "StoreTests", dependencies: ["Model", "Store", "Wire"], swiftSettings: strict),
+        .testTarget(
+            name: "StoreTests",
+            dependencies: ["Model", "Store", "Wire", .product(name: "GRDB", package: "GRDB.swift")],
+            swiftSettings: strict),
 
         .testTarget(
             name: "NamespacesTests", dependencies: ["LabSupport", "Namespaces", "Sys"], swiftSettings: strict),

@@ -9,9 +9,22 @@ internal import Wire
 package struct FirewallPlane: ~Copyable {
     fileprivate var socket: NetlinkSocket<NetfilterProtocol>
     package private(set) var compiler = PolicyCompiler()
-    private var networks: [String: Network] = [:]
+    private var networks: [String: KnownNetwork] = [:]
+    private var networkNumbers = NumberAllocator<String>()
     private var endpoints: [String: Endpoint] = [:]
     private var policies: [String: FirewallPolicy] = [:]
+
+    private struct KnownNetwork {
+        let network: Network
+        /// What its bridges are called by in the kernel's maps.
+        let number: UInt32
+        /// How many bridges it has.
+        var segments: Int
+
+        func elements(_ segments: Range<Int>) -> [(set: NftSet, elements: [NftElement])] {
+            segments.flatMap { KernelRows.bridgeElements(network, number: number, segment: $0) }
+        }
+    }
 
     /// Opens a socket in the calling thread's network namespace, which is the fabric's.
     package init() throws(FirewallError) {
@@ -26,8 +39,10 @@ package struct FirewallPlane: ~Copyable {
     package mutating func start(
         networks: [Network], endpoints: [Endpoint], policies: [FirewallPolicy]
     ) throws(FirewallError) {
-        for network in networks {
-            self.networks[network.id] = network
+        // In the same order each time, so that numbers come out as they were.
+        for network in networks.sorted(by: { $0.id < $1.id }) {
+            let used = endpoints.lazy.filter { $0.networkID == network.id }.map(\.segment).max() ?? 0
+            self.networks[network.id] = known(network, segments: used + 1)
             compiler.setNetwork(network)
         }
         for policy in policies { self.policies[policy.name] = policy }
@@ -40,31 +55,48 @@ package struct FirewallPlane: ~Copyable {
     }
 
     package mutating func addNetwork(_ network: Network) throws(FirewallError) {
+        let known = known(network, segments: 1)
         var batch = NftBatch()
-        for (set, elements) in KernelRows.bridgeElements(network) { batch.add(elements, to: set) }
-        try commit(batch, "network \(network.name)")
-        networks[network.id] = network
-        compiler.setNetwork(network)
+        for (set, elements) in known.elements(0..<1) { batch.add(elements, to: set) }
+        do throws(FirewallError) { try commit(batch, "network \(network.name)") } catch {
+            networkNumbers.release(known.number)
+            throw error
+        }
+        networks[network.id] = known
+        let delta = compiler.setNetwork(network)
+        if !delta.isEmpty { try apply(ElementChanges(delta), delta, "network \(network.name)") }
+    }
+
+    private mutating func known(_ network: Network, segments: Int) -> KnownNetwork {
+        // Zero is the number of no network.
+        let number = networkNumbers.number(
+            for: network.id, preferred: UInt32(network.id.prefix(8), radix: 16) ?? 1, in: 1...UInt32.max)
+        return KnownNetwork(network: network, number: number, segments: segments)
     }
 
     /// The network's endpoints must be gone.
     package mutating func removeNetwork(id: String) throws(FirewallError) {
-        guard let network = networks[id] else { return }
+        guard let known = networks[id] else { return }
         var batch = NftBatch()
-        for (set, elements) in KernelRows.bridgeElements(network) { batch.remove(elements, from: set) }
-        try commit(batch, "network \(network.name)")
+        for (set, elements) in known.elements(0..<known.segments) { batch.remove(elements, from: set) }
+        try commit(batch, "network \(known.network.name)")
         networks[id] = nil
+        networkNumbers.release(known.number)
         compiler.removeNetwork(id: id)
     }
 
     /// Puts the endpoint's policy in force and pins its port: a fixed number of elements. An endpoint that is
-    /// known already is changed.
+    /// known already is changed. A bridge that it is the first on is known from here on.
     package mutating func setEndpoint(_ endpoint: Endpoint) throws(FirewallError) {
         let old = endpoints[endpoint.id]
         let delta = compiler.setEndpoint(endpoint)
         var changes = ElementChanges(delta)
         for part in old.map(KernelRows.portElements) ?? [] { changes.remove(part) }
         for part in KernelRows.portElements(endpoint) { changes.add(part) }
+        let segments = max(networks[endpoint.networkID]?.segments ?? 0, endpoint.segment + 1)
+        if let known = networks[endpoint.networkID], known.segments < segments {
+            for part in known.elements(known.segments..<segments) { changes.add(part) }
+        }
         do throws(FirewallError) {
             try apply(changes, delta, "endpoint \(endpoint.name)")
         } catch {
@@ -72,6 +104,7 @@ package struct FirewallPlane: ~Copyable {
             throw error
         }
         endpoints[endpoint.id] = endpoint
+        networks[endpoint.networkID]?.segments = segments
     }
 
     package mutating func removeEndpoint(id: String) throws(FirewallError) {
@@ -221,8 +254,8 @@ package struct FirewallPlane: ~Copyable {
     private func desiredElements() -> [(set: NftSet, elements: [NftElement])] {
         var changes = ElementChanges()
         changes.add((KernelLayout.portedProtocols, KernelLayout.portedNumbers.map { NftElement(key: [$0]) }))
-        for network in networks.values {
-            for part in KernelRows.bridgeElements(network) { changes.add(part) }
+        for known in networks.values {
+            for part in known.elements(0..<known.segments) { changes.add(part) }
         }
         for endpoint in endpoints.values {
             for part in KernelRows.portElements(endpoint) { changes.add(part) }

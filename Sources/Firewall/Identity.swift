@@ -4,16 +4,24 @@ internal import Wire
 /// All that any policy can tell about an address of the fabric: addresses with equal identities are treated
 /// alike everywhere.
 ///
-/// Endpoints with equal labels share one. An endpoint that some policy names is set apart by `pinned`, and
-/// addresses that some policy's CIDR tells apart by `blocks`.
+/// Endpoints with equal labels share one. An endpoint that some policy names is set apart by `pinned`, ports
+/// that some policy calls by name by `ports`, and addresses that some policy's CIDR tells apart by `blocks`
+/// and `family`.
 struct Identity: Hashable {
     let networkID: String
     let networkName: String
+    let networkLabels: Labels
+    let defaultVerdict: DefaultVerdict
     let labels: Labels
     /// Name and container id, where a policy selects by either.
     let pinned: Pin?
-    /// The blocks, of all that policies mention, that contain the address.
+    /// The endpoint's ports whose names some policy uses.
+    let ports: [NamedPort]
+    /// The blocks that contain the address, of those that policies mention and that do not hold all subnets
+    /// of the network.
     let blocks: [CIDR]
+    /// The address's family, where some policy mentions a block that holds all the network's subnets of it.
+    let family: IPFamily?
 
     struct Pin: Hashable {
         let name: String
@@ -27,18 +35,30 @@ struct Identity: Hashable {
                 return false
             }
         }
-        return selector.matchLabels.allSatisfy { labels[$0.key] == $0.value }
+        return selector.labels.matches { labels[$0] }
+            && selector.networkLabels.matches { $0 == Network.nameLabel ? networkName : networkLabels[$0] }
     }
+
+    var names: [String] { pinned.map { [$0.name, $0.containerID] } ?? [] }
 
     var stableHash: UInt32 {
         var hash = StableHash()
         hash.combine(networkID)
-        for (key, value) in labels.sorted(by: { $0.key < $1.key }) {
-            hash.combine(key)
-            hash.combine(value)
+        for labels in [labels, networkLabels] {
+            for (key, value) in labels.sorted(by: { $0.key < $1.key }) {
+                hash.combine(key)
+                hash.combine(value)
+            }
+            hash.combine("")
         }
+        hash.combine(defaultVerdict.rawValue)
         hash.combine(pinned.map { "\($0.name)/\($0.containerID)" } ?? "")
+        for port in ports {
+            hash.combine("\(port.name)/\(port.transport.rawValue)")
+            hash.combine(UInt32(port.number))
+        }
         for block in blocks { hash.combine(block.description) }
+        hash.combine(family?.description ?? "")
         return hash.folded
     }
 }
@@ -77,10 +97,17 @@ struct BlockIndex {
     }
 }
 
+extension CIDR {
+    /// Whether it holds every address that endpoints of a network can have in its family.
+    func holdsAll(of network: Network) -> Bool {
+        network.subnets.allSatisfy { $0.family != family || contains($0) }
+    }
+}
+
 extension FirewallPolicy {
     /// Every block in any rule, with repetitions.
     var mentionedBlocks: [CIDR] {
-        allRules.flatMap { rule in
+        rules.flatMap { rule in
             (rule.peers ?? []).flatMap { peer -> [CIDR] in
                 if case .cidr(let block, let except) = peer { [block] + except } else { [] }
             }
@@ -90,19 +117,19 @@ extension FirewallPolicy {
     /// Every endpoint name or container id in any selector, with repetitions.
     var mentionedEndpoints: [String] {
         Array(selector.endpoints ?? [])
-            + allRules.flatMap { rule in
+            + rules.flatMap { rule in
                 (rule.peers ?? []).flatMap { peer -> [String] in
                     if case .endpoints(let selector) = peer { Array(selector.endpoints ?? []) } else { [] }
                 }
             }
     }
 
-    /// `allowPorts` and `trustedPeers` as the one ingress rule that they stand for.
-    var shorthand: PolicyRule? {
-        allowPorts == nil && trustedPeers == nil ? nil : PolicyRule(peers: trustedPeers, ports: allowPorts)
-    }
-
-    private var allRules: [PolicyRule] {
-        ingress + egress + ingressDeny + egressDeny + (shorthand.map { [$0] } ?? [])
+    /// Every name of a port in any rule, with repetitions.
+    var mentionedPorts: [String] {
+        rules.flatMap { rule in
+            (rule.ports ?? []).compactMap { port in
+                if case .named(let name, _) = port { name } else { nil }
+            }
+        }
     }
 }

@@ -11,14 +11,18 @@ package enum KernelLayout {
     package static let spoofingTable = NftTable(family: .bridge, name: "forge")
 
     /// An empty chain whose name says which layout the tables have: another one is replaced, not mended.
-    static let versionMark = NftChain(table: policyTable, name: "layout_3")
+    static let versionMark = NftChain(table: policyTable, name: "layout_4")
 
     // MARK: Sets of the policy table
 
     /// Our bridges, by name.
     static let bridges = set("bridges", [.ifname], 16)
-    /// (bridge, the same bridge) of networks whose endpoints may talk to one another.
-    static let peerLinks = set("peer_links", [.ifname, .ifname], 32)
+    /// Bridge → its network's number.
+    static let networks = NftSet(
+        table: policyTable, name: "networks", keyType: [.ifname], keyLength: 16,
+        data: .value(.mark, length: 4), flags: .map)
+    /// (network's number, any of its bridges) where its endpoints may talk to one another.
+    static let peerLinks = set("peer_links", [.mark, .ifname], 20)
     /// Bridges of networks that nothing crosses the border of.
     static let closedBridges = set("closed_bridges", [.ifname], 16)
     /// Protocols whose header has the destination port at byte 2: TCP, UDP, SCTP, UDP-Lite, DCCP.
@@ -73,7 +77,7 @@ package enum KernelLayout {
         elementExpressions: [.counter])
 
     static let policySets: [NftSet] =
-        [bridges, peerLinks, closedBridges, portedProtocols, ports, limits]
+        [bridges, networks, peerLinks, closedBridges, portedProtocols, ports, limits]
         + IPFamily.allCases.map(identities) + Direction.allCases.map(pairs)
         + Direction.allCases.flatMap { direction in IPFamily.allCases.map { segments(direction, $0) } }
         + IPFamily.allCases.map(denied)

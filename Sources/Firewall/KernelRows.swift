@@ -87,12 +87,17 @@ enum KernelRows {
         return all
     }
 
-    /// A network's bridge in the sets that isolation is judged by.
-    static func bridgeElements(_ network: Network) -> [(set: NftSet, elements: [NftElement])] {
-        let bridge = interfaceName(network.bridgeName)
-        var all = [(KernelLayout.bridges, [NftElement(key: bridge)])]
+    /// One of a network's bridges in the sets that isolation is judged by.
+    static func bridgeElements(
+        _ network: Network, number: UInt32, segment: Int
+    ) -> [(set: NftSet, elements: [NftElement])] {
+        let bridge = interfaceName(network.bridgeName(segment: segment))
+        var all = [
+            (KernelLayout.bridges, [NftElement(key: bridge)]),
+            (KernelLayout.networks, [NftElement(key: bridge, data: nativeBytes(number))]),
+        ]
         if network.isolation == .peerOnly || network.isolation == .none {
-            all.append((KernelLayout.peerLinks, [NftElement(key: bridge + bridge)]))
+            all.append((KernelLayout.peerLinks, [NftElement(key: nativeBytes(number) + bridge)]))
         }
         if network.isolation != .none { all.append((KernelLayout.closedBridges, [NftElement(key: bridge)])) }
         return all

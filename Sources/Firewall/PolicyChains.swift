@@ -53,9 +53,14 @@ struct PolicyChains {
 
         chain("judge") {
             $0.known + [
+                $0.rule(nil, .immediate(.r(0), nativeBytes(0)), .metaSet(.mark, .r(0))),
+                $0.rule(
+                    "the network that it comes from", .meta(.iifname, .r(0)),
+                    .lookup(set: KernelLayout.networks.name, key: .r(0), destination: .r(8)),
+                    .metaSet(.mark, .r(8))),
                 $0.rule(
                     "within a network whose endpoints may talk",
-                    .meta(.iifname, .r(0)), .meta(.oifname, .r(4)),
+                    .meta(.mark, .r(0)), .meta(.oifname, .r(1)),
                     .lookup(set: KernelLayout.peerLinks.name, key: .r(0)), .verdict(.goto("policy"))),
                 $0.rule(
                     "out of an isolated network", .meta(.iifname, .r(0)),

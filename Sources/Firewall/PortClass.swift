@@ -33,6 +33,7 @@ struct PortPoint {
         switch ports.transport {
         case .tcp: [span(6, ports.ports)]
         case .udp: [span(17, ports.ports)]
+        case .sctp: [span(132, ports.ports)]
         // All types of ICMP and of ICMPv6.
         case .icmp: [span(1, 0...UInt16.max), span(58, 0...UInt16.max)]
         }
@@ -57,49 +58,10 @@ struct PortClass: Hashable {
     let segments: [Segment]
 
     static let empty = PortClass(segments: [])
+    /// What holds where nothing is said and the default is to allow.
     static let all = PortClass(segments: [Segment(range: PortPoint.everything, outcome: .allow)])
 
     init(segments: [Segment]) { self.segments = segments }
-
-    /// The class that these rules amount to together: the first denial wins, then any allowance.
-    init(rules: [CompiledRule]) {
-        if rules.isEmpty {
-            self = .empty
-            return
-        }
-        if rules.count == 1, rules[0].ports == [PortPoint.everything] {
-            self.init(segments: [Segment(range: PortPoint.everything, outcome: rules[0].outcome)])
-            return
-        }
-        // Sweep the line: between two neighbouring bounds the set of covering rules is constant.
-        var bounds: Set<UInt32> = []
-        for rule in rules {
-            for range in rule.ports {
-                bounds.insert(range.lowerBound)
-                bounds.insert(range.upperBound + 1)
-            }
-        }
-        let cuts = bounds.sorted()
-        var segments: [Segment] = []
-        for (low, next) in zip(cuts, cuts.dropFirst()) {
-            var outcome: Outcome?
-            for rule in rules where rule.covers(low) {
-                if rule.outcome.isDenial {
-                    outcome = rule.outcome
-                    break
-                }
-                outcome = outcome ?? rule.outcome
-            }
-            guard let outcome else { continue }
-            if let last = segments.last, last.outcome == outcome, last.range.upperBound + 1 == low {
-                segments[segments.count - 1] = Segment(
-                    range: last.range.lowerBound...next - 1, outcome: outcome)
-            } else {
-                segments.append(Segment(range: low...next - 1, outcome: outcome))
-            }
-        }
-        self.init(segments: segments)
-    }
 
     var stableHash: UInt32 {
         var hash = StableHash()
@@ -109,21 +71,5 @@ struct PortClass: Hashable {
             hash.combine(segment.outcome.rawValue)
         }
         return hash.folded
-    }
-}
-
-/// One rule of a policy that selects the subject, ready to be combined with others.
-struct CompiledRule: Hashable {
-    /// nil is anyone.
-    let peers: [PolicyPeer]?
-    let ports: [ClosedRange<UInt32>]
-    let outcome: Outcome
-
-    func covers(_ point: UInt32) -> Bool { ports.contains { $0.contains(point) } }
-
-    init(_ rule: PolicyRule, outcome: Outcome) {
-        peers = rule.peers
-        ports = rule.ports.map { $0.flatMap(PortPoint.range) } ?? [PortPoint.everything]
-        self.outcome = outcome
     }
 }

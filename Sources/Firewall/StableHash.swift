@@ -31,8 +31,11 @@ struct NumberAllocator<Thing: Hashable & Sendable>: Sendable {
     private var things: [UInt32: Thing] = [:]
 
     /// The thing's number; `preferred` and its successors are tried until one is free.
-    mutating func number(for thing: Thing, preferred: UInt32, in range: ClosedRange<UInt32>) -> UInt32 {
+    mutating func number(
+        for thing: Thing, preferred: @autoclosure () -> UInt32, in range: ClosedRange<UInt32>
+    ) -> UInt32 {
         if let known = numbers[thing] { return known }
+        let preferred = preferred()
         var candidate =
             range.contains(preferred)
             ? preferred : range.lowerBound + preferred % (range.upperBound - range.lowerBound)

@@ -1,6 +1,6 @@
 /// A list of rules in a policy.
 public enum RuleList: String, Hashable, Sendable, CaseIterable, Codable {
-    /// The one ingress rule that `allowPorts` and `trustedPeers` stand for.
+    /// The one ingress rule that a native policy's `allowPorts` and `trustedPeers` stand for.
     case trusted
     case ingress
     case egress
@@ -14,26 +14,49 @@ public enum RuleList: String, Hashable, Sendable, CaseIterable, Codable {
         }
     }
 
+    /// The list is of a native policy and its rules deny.
     public var denies: Bool { self == .ingressDeny || self == .egressDeny }
 }
 
 /// Names one rule for people: `rule 2 of ingressDeny in policy web`.
 public struct RuleReference: Hashable, Sendable, Codable, CustomStringConvertible {
-    public let policy: String
+    public let policy: PolicyID
     public let list: RuleList
     /// Counted from 1; always 1 in `RuleList.trusted`.
     public let number: Int
+    /// What the rule's author calls it.
+    public let name: String?
+    public let tier: PolicyTier
+    /// What the rule does to traffic, peers of unknown kinds considered.
+    public let action: RuleAction
 
-    public init(policy: String, list: RuleList, number: Int = 1) {
+    public init(
+        policy: PolicyID, list: RuleList, number: Int, name: String?, tier: PolicyTier, action: RuleAction
+    ) {
         self.policy = policy
         self.list = list
         self.number = number
+        self.name = name
+        self.tier = tier
+        self.action = action
+    }
+
+    /// A rule of a native policy.
+    public init(policy: String, list: RuleList, number: Int = 1) {
+        self.init(
+            policy: .native(policy), list: list, number: number, name: nil, tier: .standard,
+            action: list.denies ? .deny : .allow)
     }
 
     public var description: String {
-        list == .trusted
-            ? "trusted peers and ports of policy \(policy)"
-            : "rule \(number) of \(list.rawValue) in policy \(policy)"
+        if list == .trusted { return "trusted peers and ports of policy \(policy)" }
+        let rule = "rule \(number)" + (name.map { " \"\($0)\"" } ?? "") + " of \(list.rawValue) in "
+        switch policy.dialect {
+        case .native: return rule + "policy \(policy)"
+        case .networkPolicy: return rule + "NetworkPolicy \(policy)"
+        case .clusterNetworkPolicy:
+            return rule + "ClusterNetworkPolicy \(policy.name) (\(tier.name))"
+        }
     }
 }
 

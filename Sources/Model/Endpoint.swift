@@ -27,14 +27,18 @@ public struct Endpoint: Hashable, Sendable, Codable {
     /// At most one of each family, IPv4 first.
     public let addresses: [IPAddress]
     public let mac: MACAddress
+    /// Which of the network's bridges it is a port of, counted from 0.
+    public let segment: Int
     /// The interface's name inside the container.
     public let interfaceName: String
     public let namespace: NamespaceReference
+    /// Ports that policies may call by name.
+    public let ports: [NamedPort]
 
     public init(
         id: String, containerID: String, networkID: String, name: String, labels: Labels,
-        addresses: [IPAddress],
-        mac: MACAddress, interfaceName: String, namespace: NamespaceReference
+        addresses: [IPAddress], mac: MACAddress, segment: Int = 0, interfaceName: String,
+        namespace: NamespaceReference, ports: [NamedPort] = []
     ) {
         self.id = id
         self.containerID = containerID
@@ -43,8 +47,10 @@ public struct Endpoint: Hashable, Sendable, Codable {
         self.labels = labels
         self.addresses = addresses
         self.mac = mac
+        self.segment = segment
         self.interfaceName = interfaceName
         self.namespace = namespace
+        self.ports = ports
     }
 
     public func address(_ family: IPFamily) -> IPAddress? { addresses.first { $0.family == family } }

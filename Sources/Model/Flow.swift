@@ -28,6 +28,7 @@ public enum FlowTransport: Hashable, Sendable, CustomStringConvertible {
     /// The destination port.
     case tcp(UInt16)
     case udp(UInt16)
+    case sctp(UInt16)
     /// ICMP, or ICMPv6.
     case icmp
     /// Any other protocol, by its number: only rules without ports speak of it.
@@ -35,11 +36,12 @@ public enum FlowTransport: Hashable, Sendable, CustomStringConvertible {
 
     /// - Parameters:
     ///   - number: as in the IP header (IANA "Protocol Numbers").
-    ///   - port: the destination port; of use to TCP and UDP alone.
+    ///   - port: the destination port; of use to TCP, UDP and SCTP alone.
     public init(number: UInt8, port: UInt16) {
         switch number {
         case 6: self = .tcp(port)
         case 17: self = .udp(port)
+        case 132: self = .sctp(port)
         case 1, 58: self = .icmp
         default: self = .other(number)
         }
@@ -52,13 +54,14 @@ public enum FlowTransport: Hashable, Sendable, CustomStringConvertible {
             return
         }
         let range = try PortRange(text)
+        guard range.transport == .icmp || range.ports.count == 1 else {
+            throw ParseError("port", text, "expected one port such as 80/tcp")
+        }
         switch range.transport {
         case .icmp: self = .icmp
-        case .tcp, .udp:
-            guard range.ports.count == 1 else {
-                throw ParseError("port", text, "expected one port such as 80/tcp")
-            }
-            self = range.transport == .tcp ? .tcp(range.ports.lowerBound) : .udp(range.ports.lowerBound)
+        case .tcp: self = .tcp(range.ports.lowerBound)
+        case .udp: self = .udp(range.ports.lowerBound)
+        case .sctp: self = .sctp(range.ports.lowerBound)
         }
     }
 
@@ -66,6 +69,7 @@ public enum FlowTransport: Hashable, Sendable, CustomStringConvertible {
         switch self {
         case .tcp(let port): "\(port)/tcp"
         case .udp(let port): "\(port)/udp"
+        case .sctp(let port): "\(port)/sctp"
         case .icmp: "icmp"
         case .other(let number): "proto-\(number)"
         }
@@ -85,25 +89,22 @@ public struct Flow: Hashable, Sendable {
     }
 }
 
-extension PortRange {
-    /// Whether these ports speak of a flow's protocol and destination port.
-    public func contains(_ transport: FlowTransport) -> Bool {
-        switch (transport, self.transport) {
-        case (.tcp(let port), .tcp), (.udp(let port), .udp): ports.contains(port)
-        case (.icmp, .icmp): true
-        default: false
+extension FlowTransport {
+    /// Protocol and destination port where a protocol has ports.
+    public var port: (transport: TransportProtocol, number: UInt16)? {
+        switch self {
+        case .tcp(let port): (.tcp, port)
+        case .udp(let port): (.udp, port)
+        case .sctp(let port): (.sctp, port)
+        case .icmp, .other: nil
         }
     }
 }
 
-extension EndpointSelector {
-    /// Whether every condition holds.
-    public func matches(_ member: NetworkMember) -> Bool {
-        let endpoint = member.endpoint
-        if let network, network != member.network.name { return false }
-        if let endpoints, !endpoints.contains(endpoint.name), !endpoints.contains(endpoint.containerID) {
-            return false
-        }
-        return matchLabels.allSatisfy { endpoint.labels[$0.key] == $0.value }
+extension PortRange {
+    /// Whether these ports speak of a flow's protocol and destination port.
+    public func contains(_ transport: FlowTransport) -> Bool {
+        if transport == .icmp { return self.transport == .icmp }
+        return transport.port.map { $0.transport == self.transport && ports.contains($0.number) } ?? false
     }
 }

@@ -19,6 +19,23 @@ public enum LabelSyntax {
         }
     }
 
+    /// - Throws: `ModelError.invalid` naming `field` and the key or value that is refused.
+    static func check(_ requirement: LabelRequirement, field: String) throws(ModelError) {
+        let takesValues = requirement.condition == .isIn || requirement.condition == .isNotIn
+        guard takesValues != requirement.values.isEmpty else {
+            throw .invalid(
+                "\(field).\(requirement.key)", requirement.condition.rawValue,
+                takesValues ? "needs values" : "takes no values")
+        }
+        guard requirement.values.count <= PolicyLimits.labelValues else {
+            throw .invalid(
+                "\(field).\(requirement.key)", "\(requirement.values.count)",
+                "at most \(PolicyLimits.labelValues) values")
+        }
+        try check([requirement.key: ""], field: field)
+        for value in requirement.values.sorted() { try check([requirement.key: value], field: field) }
+    }
+
     /// Reads `key=value`.
     public static func parse(_ text: String, field: String = "label") throws(ModelError) -> (
         key: String, value: String

@@ -35,9 +35,33 @@ public enum Name {
                 field, name, "must be a DNS label: 1 to 63 of a-z, 0-9 and '-', not '-' at either end")
         }
     }
+
+    /// The name of a port (IANA service names, RFC 6335 section 5.1, in lower case as in Kubernetes).
+    static func checkPort(_ name: String, field: String) throws(ModelError) {
+        guard (try? check(name, field: field)) != nil, name.utf8.count <= 15, !name.contains("--"),
+            name.utf8.contains(where: { (97...122).contains($0) })
+        else {
+            throw .invalid(
+                field, name,
+                "must be 1 to 15 of a-z, 0-9 and single '-', with a letter, not '-' at either end")
+        }
+    }
+
+    /// The name of a Kubernetes object: DNS labels separated by dots (RFC 1123), 253 characters at most.
+    static func checkSubdomain(_ name: String, field: String) throws(ModelError) {
+        let labels = name.split(separator: ".", omittingEmptySubsequences: false)
+        guard name.utf8.count <= 253, labels.allSatisfy({ (try? check(String($0), field: field)) != nil })
+        else {
+            throw .invalid(
+                field, name, "must be a DNS name: labels of a-z, 0-9 and '-', separated by dots, 253 in all")
+        }
+    }
 }
 
-/// A virtual network: one bridge, one or more subnets of each family.
+/// A virtual network: one or more subnets of each family, and as many bridges as its endpoints need.
+///
+/// The kernel's work for a new port grows with the bridge's ports, and ends at 1,023. So a network is made of
+/// segments, each a bridge of a fixed size with the same gateway addresses, and routes between them.
 public struct Network: Hashable, Sendable, Codable {
     /// 64 hexadecimal digits, a function of the name alone, so that every host agrees on it.
     public let id: String
@@ -71,6 +95,13 @@ public struct Network: Hashable, Sendable, Codable {
     /// The bridge's own address in a subnet: its first usable one.
     public func gateway(_ family: IPFamily) -> IPAddress? { subnet(family)?.address(at: 1) }
 
-    /// The bridge's interface name, at most 15 bytes.
-    public var bridgeName: String { "fb" + id.prefix(12) }
+    /// The interface name of the first segment's bridge.
+    public var bridgeName: String { bridgeName(segment: 0) }
+
+    /// The interface name of a segment's bridge, at most 15 bytes.
+    public func bridgeName(segment: Int) -> String {
+        guard segment > 0 else { return "fb" + id.prefix(12) }
+        let digits = String(segment, radix: 16)
+        return "fb" + id.prefix(9) + String(repeating: "0", count: max(0, 4 - digits.count)) + digits
+    }
 }

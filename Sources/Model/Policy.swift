@@ -6,96 +6,134 @@ public enum Direction: String, Hashable, Sendable, CaseIterable, Codable {
     case egress
 }
 
-/// A protocol that policy can tell apart.
-public enum TransportProtocol: String, Hashable, Sendable, CaseIterable, Codable {
-    case tcp
-    case udp
-    /// ICMP and, over IPv6, ICMPv6: all types.
-    case icmp
-}
+/// When a policy is asked. The tiers are asked in this order, and inside the first and the last the lower
+/// priority comes first.
+public enum PolicyTier: Hashable, Sendable, Codable {
+    /// Before all others: what it decides, nobody can change.
+    case admin(priority: Int)
+    /// Native policies and `NetworkPolicy`: an endpoint selected here may do what they allow and no more.
+    case standard
+    /// Asked only where no policy of the standard tier selects the endpoint.
+    case baseline(priority: Int)
 
-/// Ports of one protocol; ICMP has none and takes the whole range.
-public struct PortRange: Hashable, Sendable, Codable {
-    public let transport: TransportProtocol
-    /// 1 to 65535 for TCP and UDP.
-    public let ports: ClosedRange<UInt16>
+    /// Smaller is asked first.
+    var rank: (tier: Int, priority: Int) {
+        switch self {
+        case .admin(let priority): (0, priority)
+        case .standard: (1, 0)
+        case .baseline(let priority): (2, priority)
+        }
+    }
 
-    public init(_ transport: TransportProtocol, _ ports: ClosedRange<UInt16> = 0...UInt16.max) {
-        self.transport = transport
-        self.ports = ports
+    /// The tier's name without its priority.
+    public var name: String {
+        switch self {
+        case .admin: "admin"
+        case .standard: "standard"
+        case .baseline: "baseline"
+        }
     }
 }
 
-/// Which endpoints: all conditions that are present must hold. An empty selector matches every endpoint.
-public struct EndpointSelector: Hashable, Sendable, Codable {
-    /// Every one of these labels with this value.
-    public var matchLabels: Labels
-    /// The endpoint's name or container id is one of these; nil asks nothing.
-    public var endpoints: Set<String>?
-    /// The name of the endpoint's network; nil asks nothing.
-    public var network: String?
-
-    public init(matchLabels: Labels = [:], endpoints: Set<String>? = nil, network: String? = nil) {
-        self.matchLabels = matchLabels
-        self.endpoints = endpoints
-        self.network = network
-    }
+/// What a rule does to traffic that it matches.
+public enum RuleAction: String, Hashable, Sendable, CaseIterable, Codable {
+    case allow
+    case deny
+    /// Leaves it to the tiers after the policy's own. Has no place in the standard tier.
+    case pass
 }
 
 /// The other side of a flow.
 public enum PolicyPeer: Hashable, Sendable, Codable {
     /// Endpoints of the fabric.
     case endpoints(EndpointSelector)
-    /// Any address of a block, but not of these blocks inside it.
+    /// Any address of a block, an endpoint's too, but not of these blocks inside it.
     case cidr(CIDR, except: [CIDR])
+    /// A kind that this program does not know. It fails closed: see `PolicyRule.effect`.
+    case unknown
 }
 
-/// One rule: peers and ports that it speaks of. No peers means anyone; no ports means all ports of all
-/// protocols.
+/// One rule: what it does, and the peers and ports that it speaks of.
 public struct PolicyRule: Hashable, Sendable, Codable {
+    /// Where in its policy it stands, which tells its direction.
+    public var list: RuleList
+    public var action: RuleAction
+    /// What its author calls it.
+    public var name: String?
+    /// nil means anyone, inside the fabric and outside; an empty list nobody.
     public var peers: [PolicyPeer]?
-    public var ports: [PortRange]?
+    /// nil means all ports of all protocols.
+    public var ports: [PortMatch]?
 
-    public init(peers: [PolicyPeer]? = nil, ports: [PortRange]? = nil) {
+    public init(
+        _ list: RuleList, _ action: RuleAction, name: String? = nil, peers: [PolicyPeer]? = nil,
+        ports: [PortMatch]? = nil
+    ) {
+        self.list = list
+        self.action = action
+        self.name = name
         self.peers = peers
         self.ports = ports
     }
+
+    /// A rule whose place is said by the list that it is put into.
+    public init(peers: [PolicyPeer]? = nil, ports: [PortMatch]? = nil) {
+        self.init(.ingress, .allow, peers: peers, ports: ports)
+    }
+
+    public var direction: Direction { list.direction }
+
+    /// What the rule comes to when peers of unknown kinds fail closed: those that it would allow match
+    /// nobody, and a denial or a pass becomes a denial of everybody.
+    public var effect: (action: RuleAction, peers: [PolicyPeer]?) {
+        guard let peers, peers.contains(.unknown) else { return (action, peers) }
+        return action == .allow ? (.allow, peers.filter { $0 != .unknown }) : (.deny, nil)
+    }
 }
 
-/// What the endpoints that it selects may do. Deny beats allow; what nobody allows is denied.
+/// What the endpoints that it selects may do: the one form that the native policy file, `NetworkPolicy` and
+/// `ClusterNetworkPolicy` are read into.
 public struct FirewallPolicy: Hashable, Sendable, Codable {
-    public var name: String
+    public var id: PolicyID
+    public var tier: PolicyTier
     public var selector: EndpointSelector
-    /// Directions in which the selected endpoints are no longer under the network's default.
+    /// In the standard tier: directions in which the selected endpoints may do only what policies allow.
     public var directions: Set<Direction>
-
-    /// Shorthand for ingress: these ports from `trustedPeers` (from anyone where that is nil).
-    public var allowPorts: [PortRange]?
-    /// Shorthand for ingress: these peers on `allowPorts` (on all ports where that is nil).
-    public var trustedPeers: [PolicyPeer]?
     /// New connections a second that each selected endpoint accepts; nil is no limit.
     public var rateLimit: Int?
-
-    public var ingress: [PolicyRule]
-    public var egress: [PolicyRule]
-    public var ingressDeny: [PolicyRule]
-    public var egressDeny: [PolicyRule]
+    /// By list, and in each list in the order in which they are asked. In the standard tier a denial beats
+    /// whatever is allowed; in the others the first rule that matches decides.
+    public var rules: [PolicyRule]
 
     public init(
-        name: String, selector: EndpointSelector, directions: Set<Direction> = [.ingress, .egress],
-        allowPorts: [PortRange]? = nil, trustedPeers: [PolicyPeer]? = nil, rateLimit: Int? = nil,
-        ingress: [PolicyRule] = [], egress: [PolicyRule] = [], ingressDeny: [PolicyRule] = [],
-        egressDeny: [PolicyRule] = []
+        id: PolicyID, tier: PolicyTier = .standard, selector: EndpointSelector, directions: Set<Direction>,
+        rateLimit: Int? = nil, rules: [PolicyRule] = []
     ) {
-        self.name = name
+        self.id = id
+        self.tier = tier
         self.selector = selector
         self.directions = directions
-        self.allowPorts = allowPorts
-        self.trustedPeers = trustedPeers
         self.rateLimit = rateLimit
-        self.ingress = ingress
-        self.egress = egress
-        self.ingressDeny = ingressDeny
-        self.egressDeny = egressDeny
+        self.rules = rules
+    }
+
+    /// What the policy is known by: unique among policies of all dialects.
+    public var name: String { id.description }
+
+    /// The rules of a list, in order.
+    public func rules(_ list: RuleList) -> [PolicyRule] { rules.filter { $0.list == list } }
+
+    /// Every rule with the reference that names it.
+    public var referencedRules: [(rule: PolicyRule, reference: RuleReference)] {
+        var counts: [RuleList: Int] = [:]
+        return rules.map { rule in
+            counts[rule.list, default: 0] += 1
+            return (
+                rule,
+                RuleReference(
+                    policy: id, list: rule.list, number: counts[rule.list] ?? 1, name: rule.name, tier: tier,
+                    action: rule.effect.action)
+            )
+        }
     }
 }

@@ -40,8 +40,8 @@ public struct PolicyDocumentError: Error, Hashable, Sendable, CustomStringConver
     }
 }
 
-/// Policy files: YAML, one policy a document, many documents a file. The format is described in
-/// `docs/policy.md`.
+/// Policy files: YAML or JSON, many documents a file, in any mix of the native dialect and Kubernetes'. The
+/// format is described in `docs/policy.md`.
 public enum PolicyDocument {
     /// Bytes of a file.
     public static let textLimit = 4 << 20
@@ -66,7 +66,7 @@ public enum PolicyDocument {
         }
         var policies: [FirewallPolicy] = []
         var problems: [PolicyDocumentError.Problem] = []
-        var lines: [String: Int] = [:]
+        var lines: [PolicyID: Int] = [:]
         for chunk in DocumentChunk.split(text) where problems.count < PolicyLimits.problems {
             if let refused = chunk.refusal() {
                 problems.append(refused)
@@ -74,15 +74,17 @@ public enum PolicyDocument {
             }
             for root in compose(chunk, &problems) {
                 var reader = PolicyReader(firstLine: chunk.firstLine)
-                let policy = reader.read(root)
+                let found = reader.read(root)
                 problems += reader.problems
-                guard let policy else { continue }
-                let line = reader.line(of: "policy")
-                if let other = lines.updateValue(line, forKey: policy.name) {
-                    problems.append(
-                        .init(line: line, path: "policy", value: policy.name, "is in line \(other) already"))
+                for (policy, path) in found {
+                    let line = reader.line(of: path)
+                    if let other = lines.updateValue(line, forKey: policy.id) {
+                        problems.append(
+                            .init(
+                                line: line, path: path, value: policy.name, "is in line \(other) already"))
+                    }
+                    policies.append(policy)
                 }
-                policies.append(policy)
             }
         }
         if policies.isEmpty, problems.isEmpty {

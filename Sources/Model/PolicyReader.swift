@@ -1,7 +1,9 @@
 internal import Wire
 internal import Yams
 
-/// Reads one document's tree as a policy and keeps going after an error, so that all are reported at once.
+/// Reads one document's tree as policies and keeps going after an error, so that all are reported at once.
+///
+/// Here are the parts that the dialects have in common; each has a file of its own.
 struct PolicyReader {
     private let firstLine: Int
     private(set) var problems: [PolicyDocumentError.Problem] = []
@@ -20,128 +22,33 @@ struct PolicyReader {
         return lines[""] ?? firstLine
     }
 
-    /// nil if anything is wrong.
-    mutating func read(_ root: Node) -> FirewallPolicy? {
-        guard let policy = policy(root), problems.isEmpty else { return nil }
-        for case .invalid(let path, let value, let reason) in policy.problems() {
+    /// The policies of a document with the path of each one's name; none if anything is wrong.
+    mutating func read(_ root: Node) -> [(policy: FirewallPolicy, path: String)] {
+        let isKubernetes = root.mapping?.keys.contains { ["apiVersion", "kind"].contains($0.scalar?.string) }
+        guard isKubernetes ?? false else {
+            guard let policy = policy(root), problems.isEmpty else { return [] }
+            return valid(policy, "").map { [($0, "policy")] } ?? []
+        }
+        return readKubernetes(root, "")
+    }
+
+    /// The policy, if validation has nothing against it either.
+    ///
+    /// - Parameter prefix: goes before the paths that validation names.
+    mutating func valid(_ policy: FirewallPolicy, _ prefix: String) -> FirewallPolicy? {
+        let found = policy.problems()
+        for case .invalid(let path, let value, let reason) in found {
+            let path = prefix + path
             problems.append(.init(line: line(of: path), path: path, value: value, reason))
         }
-        return problems.isEmpty ? policy : nil
-    }
-
-    private mutating func policy(_ root: Node) -> FirewallPolicy? {
-        let known = ["policy", "endpoints", "directions", "allowPorts", "trustedPeers", "rateLimit"]
-        let lists = [RuleList.ingress, .egress, .ingressDeny, .egressDeny]
-        guard let fields = fields(root, "", known + lists.map(\.rawValue)) else { return nil }
-        if fields["policy"] == nil { refuse(root, "policy", nil, "is missing: every policy has a name") }
-        if fields["endpoints"] == nil {
-            refuse(root, "endpoints", nil, "is missing: say which endpoints, or endpoints: all")
-        }
-        let rules = lists.map { list in
-            fields[list.rawValue].map { self.rules($0, list.rawValue, list.direction) } ?? []
-        }
-        return FirewallPolicy(
-            name: fields["policy"].flatMap { text($0, "policy") } ?? "",
-            selector: fields["endpoints"].flatMap { selector($0, "endpoints") } ?? EndpointSelector(),
-            directions: fields["directions"].map { directions($0) } ?? [.ingress, .egress],
-            allowPorts: fields["allowPorts"].map { ports($0, "allowPorts") },
-            trustedPeers: fields["trustedPeers"].map { peers($0, "trustedPeers") },
-            rateLimit: fields["rateLimit"].flatMap { number($0, "rateLimit") },
-            ingress: rules[0], egress: rules[1], ingressDeny: rules[2], egressDeny: rules[3])
-    }
-
-    private mutating func directions(_ node: Node) -> Set<Direction> {
-        var result: Set<Direction> = []
-        for (item, path) in items(node, "directions") {
-            guard let text = text(item, path) else { continue }
-            guard let direction = Direction(rawValue: text) else {
-                refuse(item, path, text, "must be ingress or egress")
-                continue
-            }
-            if !result.insert(direction).inserted { refuse(item, path, text, "is given twice") }
-        }
-        return result
-    }
-
-    private mutating func rules(_ node: Node, _ path: String, _ direction: Direction) -> [PolicyRule] {
-        let side = direction == .ingress ? "from" : "to"
-        return items(node, path).compactMap { item, path in
-            guard let fields = fields(item, path, [side, "ports"]) else { return nil }
-            return PolicyRule(
-                peers: fields[side].map { peers($0, "\(path).\(side)") },
-                ports: fields["ports"].map { ports($0, "\(path).ports") })
-        }
-    }
-
-    private mutating func ports(_ node: Node, _ path: String) -> [PortRange] {
-        items(node, path).compactMap { item, path in
-            value(item, path) { text throws(ParseError) in try PortRange(text) }
-        }
-    }
-
-    private mutating func peers(_ node: Node, _ path: String) -> [PolicyPeer] {
-        items(node, path).compactMap { item, path in peer(item, path) }
-    }
-
-    private mutating func peer(_ node: Node, _ path: String) -> PolicyPeer? {
-        let conditions = ["labels", "names", "network"]
-        if node.mapping == nil { return selector(node, path).map { .endpoints($0) } }
-        guard let fields = fields(node, path, conditions + ["cidr", "except"]) else { return nil }
-        guard let block = fields["cidr"] else {
-            if fields["except"] != nil { refuse(node, "\(path).except", nil, "belongs to a cidr") }
-            return selector(node, path, fields).map { .endpoints($0) }
-        }
-        for condition in conditions where fields[condition] != nil {
-            refuse(node, "\(path).\(condition)", nil, "cannot stand beside a cidr: make it a peer of its own")
-        }
-        let except = fields["except"].map { node in
-            items(node, "\(path).except").compactMap { item, path in
-                value(item, path) { text throws(ParseError) in try CIDR(text) }
-            }
-        }
-        return value(block, "\(path).cidr") { text throws(ParseError) in try CIDR(text) }.map {
-            .cidr($0, except: except ?? [])
-        }
-    }
-
-    private mutating func selector(_ node: Node, _ path: String) -> EndpointSelector? {
-        if let text = node.scalar?.string {
-            if text == "all", !isNull(node) { return EndpointSelector() }
-            refuse(node, path, text, "must be all, or a mapping of labels, names and network")
-            return nil
-        }
-        return fields(node, path, ["labels", "names", "network"]).flatMap { selector(node, path, $0) }
-    }
-
-    private mutating func selector(_ node: Node, _ path: String, _ fields: [String: Node])
-        -> EndpointSelector?
-    {
-        guard !fields.isEmpty else {
-            // Keys that are not known have been refused already.
-            guard node.mapping?.isEmpty ?? true else { return nil }
-            refuse(node, path, "{}", "names nothing: write all to mean every endpoint")
-            return nil
-        }
-        var selector = EndpointSelector()
-        if let labels = fields["labels"], let pairs = pairs(labels, "\(path).labels") {
-            if pairs.isEmpty { refuse(labels, "\(path).labels", "{}", "names nothing") }
-            for (key, value) in pairs {
-                if let text = text(value, "\(path).labels.\(key)") { selector.matchLabels[key] = text }
-            }
-        }
-        if let names = fields["names"] {
-            selector.endpoints = Set(
-                items(names, "\(path).names").compactMap { item, path in text(item, path) })
-        }
-        if let network = fields["network"] { selector.network = text(network, "\(path).network") }
-        return selector
+        return found.isEmpty ? policy : nil
     }
 }
 
 // MARK: - Nodes
 
 extension PolicyReader {
-    private mutating func refuse(
+    mutating func refuse(
         _ node: Node, _ path: String, _ value: String?, line: Int? = nil, _ reason: String
     ) {
         guard problems.count < PolicyLimits.problems else { return }
@@ -150,14 +57,14 @@ extension PolicyReader {
 
     /// Remembers where a field stands.
     @discardableResult
-    private mutating func note(_ node: Node, _ path: String) -> Int {
+    mutating func note(_ node: Node, _ path: String) -> Int {
         let line = firstLine + (node.mark?.line ?? 1) - 1
         lines[path] = lines[path] ?? line
         return line
     }
 
     /// The pairs of a mapping, whose keys are plain text and differ; nil if it is none.
-    private mutating func pairs(_ node: Node, _ path: String) -> [(key: String, value: Node)]? {
+    mutating func pairs(_ node: Node, _ path: String) -> [(key: String, value: Node)]? {
         note(node, path)
         guard let mapping = node.mapping, isUntagged(node) else {
             refuse(node, path, node.scalar?.string, "must be a mapping (key: value)")
@@ -179,7 +86,7 @@ extension PolicyReader {
     }
 
     /// The values of a mapping by key; nil if it is none. Keys that are not known are refused.
-    private mutating func fields(_ node: Node, _ path: String, _ known: [String]) -> [String: Node]? {
+    mutating func fields(_ node: Node, _ path: String, _ known: [String]) -> [String: Node]? {
         guard let pairs = pairs(node, path) else { return nil }
         var fields: [String: Node] = [:]
         for (key, value) in pairs {
@@ -196,7 +103,7 @@ extension PolicyReader {
         return fields
     }
 
-    private mutating func items(_ node: Node, _ path: String) -> [(Node, String)] {
+    mutating func items(_ node: Node, _ path: String) -> [(Node, String)] {
         note(node, path)
         guard let sequence = node.sequence, isUntagged(node) else {
             refuse(node, path, node.scalar?.string, "must be a list")
@@ -209,7 +116,7 @@ extension PolicyReader {
         }
     }
 
-    private mutating func text(_ node: Node, _ path: String) -> String? {
+    mutating func text(_ node: Node, _ path: String) -> String? {
         note(node, path)
         guard let scalar = node.scalar, isUntagged(node) else {
             refuse(node, path, nil, "must be text")
@@ -222,7 +129,7 @@ extension PolicyReader {
         return scalar.string
     }
 
-    private mutating func number(_ node: Node, _ path: String) -> Int? {
+    mutating func number(_ node: Node, _ path: String) -> Int? {
         guard let text = text(node, path) else { return nil }
         guard let number = Int(text), String(number) == text else {
             refuse(node, path, text, "must be a whole number")
@@ -231,7 +138,7 @@ extension PolicyReader {
         return number
     }
 
-    private mutating func value<T>(_ node: Node, _ path: String, _ read: (String) throws(ParseError) -> T)
+    mutating func value<T>(_ node: Node, _ path: String, _ read: (String) throws(ParseError) -> T)
         -> T?
     {
         guard let text = text(node, path) else { return nil }
@@ -242,14 +149,14 @@ extension PolicyReader {
     }
 
     /// A plain scalar that YAML reads as nothing.
-    private func isNull(_ node: Node) -> Bool {
+    func isNull(_ node: Node) -> Bool {
         node.scalar.map { $0.style == .plain && ["", "~", "null", "Null", "NULL"].contains($0.string) }
             ?? false
     }
 
     /// Text is read as it stands whatever YAML would make of it, so a tag (`!!int`) would be a promise not
     /// kept. The parser was given no rules to resolve tags by, so a node without one has its kind's own.
-    private func isUntagged(_ node: Node) -> Bool {
+    func isUntagged(_ node: Node) -> Bool {
         switch node {
         case .scalar: node.tag.rawValue == Tag.Name.str.rawValue
         case .mapping: node.tag.rawValue == Tag.Name.map.rawValue

@@ -8,18 +8,22 @@
 /// 1. A packet of an endpoint to itself is allowed; one between two addresses outside is not ours and is
 ///    denied.
 /// 2. Isolation of either network may deny it.
-/// 3. The egress of A, then the ingress of B: the first deny rule that matches denies. Otherwise the first
-///    allow rule that matches allows. Otherwise an endpoint selected in that direction denies, and one that
-///    is not has its network's default.
+/// 3. The egress of A, then the ingress of B, each through the tiers:
+///    - admin: the first rule that matches allows, denies, or passes on to what follows here;
+///    - standard: the first deny rule that matches denies. Otherwise the first allow rule that matches
+///      allows. Otherwise an endpoint selected in that direction denies;
+///    - baseline, for one that is not: the first rule that matches allows, denies, or passes;
+///    - its network's default.
 ///
-/// "First" is by the policy's name, then its lists (trusted, ingress or egress, deny), then the rule's
-/// number. What egress denies is reported as egress, whatever ingress would say: a packet dropped there never
-/// meets the other side.
+/// "First" is by priority, then by the policy's name, then its lists (trusted, ingress or egress, deny), then
+/// the rule's number. What egress denies is reported as egress, whatever ingress would say: a packet dropped
+/// there never meets the other side.
 public struct PolicySet: Sendable {
     /// Sorted by name.
     public let policies: [FirewallPolicy]
 
     private let index: SelectorIndex
+    /// As `policies`.
     private let placed: [PlacedPolicy]
     /// Policies by the number of their selector.
     private let bySelector: [Int: [Int]]
@@ -29,18 +33,23 @@ public struct PolicySet: Sendable {
 
     /// - Parameter policies: in any order; names are expected to differ.
     public init(_ policies: some Sequence<FirewallPolicy>, members: some Sequence<NetworkMember> = []) {
-        let sorted = policies.sorted { $0.name < $1.name }
+        let sorted = policies.map { (name: $0.name, policy: $0) }.sorted { $0.name < $1.name }.map(\.policy)
         var index = SelectorIndex()
         var order = 0
-        var bySelector: [Int: [Int]] = [:]
-        placed = sorted.enumerated().map { number, policy in
-            bySelector[index.number(of: policy.selector), default: []].append(number)
-            return PlacedPolicy(policy, &index, &order)
+        var placed = [PlacedPolicy?](repeating: nil, count: sorted.count)
+        for number in sorted.indices.sorted(by: { PolicySet.isAsked(sorted, $0, before: $1) }) {
+            placed[number] = PlacedPolicy(sorted[number], &index, &order)
         }
+        self.placed = placed.compactMap(\.self)
+        bySelector = Dictionary(grouping: sorted.indices) { index.known(sorted[$0].selector) ?? -1 }
         self.policies = sorted
         self.index = index
-        self.bySelector = bySelector
         for member in members { insert(member) }
+    }
+
+    private static func isAsked(_ policies: [FirewallPolicy], _ a: Int, before b: Int) -> Bool {
+        let (first, second) = (policies[a].tier.rank, policies[b].tier.rank)
+        return (first.tier, first.priority, a) < (second.tier, second.priority, b)
     }
 
     /// Works out once what applies to an endpoint; replaces what was known of the same id.
@@ -67,30 +76,42 @@ public struct PolicySet: Sendable {
         if let source, source.endpoint.id == destination?.endpoint.id { return .sameEndpoint }
         if let reason = Isolation.denial(source, destination) { return .denied(reason) }
 
+        let query = PortQuery(flow)
         let sourceProfile = source.map(profile(of:))
         let destinationProfile = destination.map(profile(of:))
         do throws(DenialReason) {
             let egress = try judge(
-                source, sourceProfile, .egress, peer: flow.destination, destinationProfile, flow.transport)
+                source, sourceProfile, .egress, peer: flow.destination, destinationProfile, query)
             let ingress = try judge(
-                destination, destinationProfile, .ingress, peer: flow.source, sourceProfile, flow.transport)
+                destination, destinationProfile, .ingress, peer: flow.source, sourceProfile, query)
             return .allowed(egress: egress, ingress: ingress)
         } catch { return .denied(error) }
     }
 
     private func judge(
         _ subject: NetworkMember?, _ profile: Profile?, _ direction: Direction, peer: FlowSide,
-        _ peerProfile: Profile?, _ transport: FlowTransport
+        _ peerProfile: Profile?, _ query: PortQuery
     ) throws(DenialReason) -> Grant {
         guard let subject, let profile else { return .outside }
         let selectors = peerProfile?.matched ?? []
-        if let rules = direction == .ingress ? profile.ingress : profile.egress {
-            if let rule = rules.deny.first(address: peer.address, selectors: selectors, transport) {
-                throw .rule(rule)
+        let tiers = direction == .ingress ? profile.ingress : profile.egress
+        /// What a tier grants; nil where it leaves the matter open.
+        func ask(_ table: RuleTable?) throws(DenialReason) -> Grant? {
+            guard let rule = table?.first(address: peer.address, selectors: selectors, query) else {
+                return nil
             }
-            if let rule = rules.allow.first(address: peer.address, selectors: selectors, transport) {
-                return .rule(rule)
+            switch rule.action {
+            case .allow: return .rule(rule.reference)
+            case .deny: throw .rule(rule.reference)
+            case .pass: return nil
             }
+        }
+        if let grant = try ask(tiers.admin) { return grant }
+        if let standard = tiers.standard {
+            _ = try ask(standard.deny)
+            if let grant = try ask(standard.allow) { return grant }
+        } else if let grant = try ask(tiers.baseline) {
+            return grant
         } else if subject.network.defaultVerdict == .allow {
             return .networkDefault(network: subject.network.name)
         }
@@ -116,6 +137,7 @@ private final class KnownMember: Sendable {
     private let containerID: String
     private let labels: Labels
     private let network: String
+    private let networkLabels: Labels
 
     init(_ member: NetworkMember, _ profile: Profile) {
         self.profile = profile
@@ -123,12 +145,14 @@ private final class KnownMember: Sendable {
         containerID = member.endpoint.containerID
         labels = member.endpoint.labels
         network = member.network.name
+        networkLabels = member.network.labels
     }
 
     /// Whether selectors cannot tell it from what it was.
     func isStill(_ member: NetworkMember) -> Bool {
         member.endpoint.labels == labels && member.endpoint.name == name
             && member.endpoint.containerID == containerID && member.network.name == network
+            && member.network.labels == networkLabels
     }
 }
 
@@ -136,66 +160,80 @@ extension DenialReason: Error {}
 
 /// A policy's rules, with their selectors by number and their places among all rules.
 private struct PlacedPolicy: Sendable {
+    let tier: PolicyTier
     let directions: Set<Direction>
-    private(set) var rules: [PlacedRule] = []
+    let rules: [PlacedRule]
 
     init(_ policy: FirewallPolicy, _ index: inout SelectorIndex, _ order: inout Int) {
+        tier = policy.tier
         directions = policy.directions
-        for list in RuleList.allCases {
-            for (number, rule) in policy.rules(list).enumerated() {
-                let peers = rule.peers?.map { peer -> PlacedPeer in
-                    switch peer {
-                    case .endpoints(let selector): .selector(index.number(of: selector))
-                    case .cidr(let block, let except): .block(block, except: except)
-                    }
+        _ = index.number(of: policy.selector)
+        var rules: [PlacedRule] = []
+        for (rule, reference) in policy.referencedRules {
+            let (action, peers) = rule.effect
+            let placed = peers?.compactMap { peer -> PlacedPeer? in
+                switch peer {
+                case .endpoints(let selector): .selector(index.number(of: selector))
+                case .cidr(let block, let except): .block(block, except: except)
+                case .unknown: nil
                 }
-                let reference = RuleReference(policy: policy.name, list: list, number: number + 1)
-                rules.append(PlacedRule(order: order, reference: reference, ports: rule.ports, peers: peers))
-                order += 1
             }
+            rules.append(
+                PlacedRule(
+                    order: order, reference: reference, action: action, ports: rule.ports, peers: placed))
+            order += 1
         }
+        self.rules = rules
     }
 }
 
 /// What applies to endpoints that the same selectors match.
 private final class Profile: Sendable {
+    /// Rules of one direction by tier; nil where there are none.
+    struct Tiers: Sendable {
+        let admin: RuleTable?
+        /// nil where no policy of the tier selects the endpoint in that direction.
+        let standard: (deny: RuleTable, allow: RuleTable)?
+        let baseline: RuleTable?
+    }
+
     /// Numbers of the selectors, ascending.
     let matched: [Int]
-    /// Numbers of the policies that select the endpoint.
+    /// Numbers of the policies that select the endpoint, ascending.
     let policies: [Int]
-    /// nil where no policy selects the endpoint in that direction.
-    let ingress: (allow: RuleTable, deny: RuleTable)?
-    let egress: (allow: RuleTable, deny: RuleTable)?
+    let ingress: Tiers
+    let egress: Tiers
 
     init(matched: [Int], policies: [Int], rules: (Int) -> PlacedPolicy) {
         self.matched = matched
         self.policies = policies
-        func tables(_ direction: Direction) -> (allow: RuleTable, deny: RuleTable)? {
-            let selecting = policies.map(rules).filter { $0.directions.contains(direction) }
-            guard !selecting.isEmpty else { return nil }
-            var result = (allow: RuleTable(), deny: RuleTable())
-            for rule in selecting.lazy.flatMap(\.rules) where rule.reference.list.direction == direction {
-                if rule.reference.list.denies { result.deny.add(rule) } else { result.allow.add(rule) }
-            }
-            return result
-        }
-        ingress = tables(.ingress)
-        egress = tables(.egress)
+        let selecting = policies.map(rules)
+        ingress = Profile.tiers(selecting, .ingress)
+        egress = Profile.tiers(selecting, .egress)
     }
-}
 
-extension FirewallPolicy {
-    /// The rules of a list; `allowPorts` and `trustedPeers` are one ingress rule where either is given.
-    public func rules(_ list: RuleList) -> [PolicyRule] {
-        switch list {
-        case .trusted:
-            allowPorts == nil && trustedPeers == nil
-                ? [] : [PolicyRule(peers: trustedPeers, ports: allowPorts)]
-        case .ingress: ingress
-        case .egress: egress
-        case .ingressDeny: ingressDeny
-        case .egressDeny: egressDeny
+    private static func tiers(_ policies: [PlacedPolicy], _ direction: Direction) -> Tiers {
+        var rules: [[PlacedRule]] = [[], [], []]
+        var isSelected = false
+        for policy in policies {
+            // Elsewhere than in the standard tier a direction is what it has rules for.
+            if policy.tier == .standard {
+                guard policy.directions.contains(direction) else { continue }
+                isSelected = true
+            }
+            rules[policy.tier.rank.tier] += policy.rules.filter { $0.reference.list.direction == direction }
         }
+        func table(_ rules: [PlacedRule]) -> RuleTable {
+            RuleTable(rules.sorted { $0.order < $1.order })
+        }
+        return Tiers(
+            admin: rules[0].isEmpty ? nil : table(rules[0]),
+            standard: isSelected
+                ? (
+                    deny: table(rules[1].filter { $0.action == .deny }),
+                    allow: table(rules[1].filter { $0.action == .allow })
+                ) : nil,
+            baseline: rules[2].isEmpty ? nil : table(rules[2]))
     }
 }
 

@@ -5,7 +5,7 @@ public import Wire
 
 extension PortRange: CustomStringConvertible {
     /// Reads `80/tcp`, `8000-8100/udp`, `80` (TCP), or a protocol alone for all its ports: `tcp`, `udp`,
-    /// `icmp`.
+    /// `sctp`, `icmp`.
     public init(_ text: some StringProtocol) throws(ParseError) {
         func refuse(_ reason: String) -> ParseError { ParseError("port", text, reason) }
         if let transport = TransportProtocol(rawValue: String(text)) {
@@ -14,7 +14,7 @@ extension PortRange: CustomStringConvertible {
         }
         let parts = text.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
         guard let transport = parts.count == 2 ? TransportProtocol(rawValue: String(parts[1])) : .tcp else {
-            throw refuse("the protocol must be tcp, udp or icmp")
+            throw refuse("the protocol must be tcp, udp, sctp or icmp")
         }
         guard transport != .icmp else { throw refuse("icmp has no ports; write icmp") }
         let ends = parts[0].split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false).map {
@@ -52,22 +52,82 @@ extension PortRange {
     }
 }
 
-extension EndpointSelector {
+extension NamedPort: CustomStringConvertible {
+    /// Reads `http=80/tcp`, `dns=53/udp`, or `http=80` (TCP).
+    public init(_ text: some StringProtocol) throws(ParseError) {
+        let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+        guard parts.count == 2 else {
+            throw ParseError("port", text, "expected name=port such as http=80/tcp")
+        }
+        let range = try PortRange(parts[1])
+        guard range.ports.count == 1 else {
+            throw ParseError("port", text, "a name stands for one port such as http=80/tcp")
+        }
+        self.init(String(parts[0]), range.ports.lowerBound, range.transport)
+    }
+
+    /// The form that `init(_:)` reads.
+    public var description: String { "\(name)=\(number)/\(transport.rawValue)" }
+}
+
+extension PortMatch: CustomStringConvertible {
+    /// As `PortRange`; a named port as `web/tcp`, or `web` where its protocol does not matter.
+    public var description: String {
+        switch self {
+        case .range(let range): range.description
+        case .named(let name, let transport): name + (transport.map { "/\($0.rawValue)" } ?? "")
+        }
+    }
+
+    /// Stands before a name in stored text, where `tcp` and a port called tcp must differ.
+    private static let nameMark = "name:"
+
+    public init(from decoder: any Decoder) throws {
+        let text = try decoder.singleValueContainer().decode(String.self)
+        guard text.hasPrefix(PortMatch.nameMark) else {
+            self = .range(try PortRange(text))
+            return
+        }
+        let parts = text.dropFirst(PortMatch.nameMark.count).split(separator: "/", maxSplits: 1)
+        self = .named(
+            parts.first.map(String.init) ?? "",
+            parts.count == 2 ? TransportProtocol(rawValue: String(parts[1])) : nil)
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        if case .named = self {
+            try container.encode(PortMatch.nameMark + description)
+        } else {
+            try container.encode(description)
+        }
+    }
+}
+
+extension EndpointSelector: Codable {
     private enum CodingKeys: String, CodingKey {
-        case labels, names, network
+        case labels, expressions, networkLabels, names, network
     }
 
     public init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
         self.init(
-            matchLabels: try container.decodeIfPresent(Labels.self, forKey: .labels) ?? [:],
+            labels: LabelSelector(
+                try container.decodeIfPresent(Labels.self, forKey: .labels) ?? [:],
+                try container.decodeIfPresent([LabelRequirement].self, forKey: .expressions) ?? []),
+            networkLabels: try container.decodeIfPresent(LabelSelector.self, forKey: .networkLabels)
+                ?? LabelSelector(),
             endpoints: try container.decodeIfPresent(Set<String>.self, forKey: .names),
             network: try container.decodeIfPresent(String.self, forKey: .network))
     }
 
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
-        if !matchLabels.isEmpty { try container.encode(matchLabels, forKey: .labels) }
+        if !labels.matchLabels.isEmpty { try container.encode(labels.matchLabels, forKey: .labels) }
+        if !labels.matchExpressions.isEmpty {
+            try container.encode(labels.matchExpressions, forKey: .expressions)
+        }
+        if !networkLabels.matchesEverything { try container.encode(networkLabels, forKey: .networkLabels) }
         try container.encodeIfPresent(endpoints?.sorted(), forKey: .names)
         try container.encodeIfPresent(network, forKey: .network)
     }
@@ -75,11 +135,15 @@ extension EndpointSelector {
 
 extension PolicyPeer {
     private enum CodingKeys: String, CodingKey {
-        case cidr, except
+        case cidr, except, unknown
     }
 
     public init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
+        guard !container.contains(.unknown) else {
+            self = .unknown
+            return
+        }
         guard let block = try container.decodeIfPresent(CIDR.self, forKey: .cidr) else {
             self = .endpoints(try EndpointSelector(from: decoder))
             return
@@ -94,6 +158,59 @@ extension PolicyPeer {
             var container = encoder.container(keyedBy: CodingKeys.self)
             try container.encode(block, forKey: .cidr)
             if !except.isEmpty { try container.encode(except, forKey: .except) }
+        case .unknown:
+            var container = encoder.container(keyedBy: CodingKeys.self)
+            try container.encode(true, forKey: .unknown)
         }
     }
+}
+
+extension FirewallPolicy {
+    private enum CodingKeys: String, CodingKey {
+        case id, tier, selector, directions, rateLimit, rules
+        // As policies were stored when there was only the native dialect.
+        case name, allowPorts, trustedPeers, ingress, egress, ingressDeny, egressDeny
+    }
+
+    public init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        let selector = try container.decode(EndpointSelector.self, forKey: .selector)
+        let directions = try container.decode(Set<Direction>.self, forKey: .directions)
+        let rateLimit = try container.decodeIfPresent(Int.self, forKey: .rateLimit)
+        if let id = try container.decodeIfPresent(PolicyID.self, forKey: .id) {
+            self.init(
+                id: id, tier: try container.decode(PolicyTier.self, forKey: .tier), selector: selector,
+                directions: directions, rateLimit: rateLimit,
+                rules: try container.decode([PolicyRule].self, forKey: .rules))
+            return
+        }
+        func rules(_ key: CodingKeys) throws -> [PolicyRule] {
+            try container.decode([FormerRule].self, forKey: key).map {
+                PolicyRule(peers: $0.peers, ports: $0.ports)
+            }
+        }
+        self.init(
+            name: try container.decode(String.self, forKey: .name), selector: selector,
+            directions: directions,
+            allowPorts: try container.decodeIfPresent([PortMatch].self, forKey: .allowPorts),
+            trustedPeers: try container.decodeIfPresent([PolicyPeer].self, forKey: .trustedPeers),
+            rateLimit: rateLimit, ingress: try rules(.ingress), egress: try rules(.egress),
+            ingressDeny: try rules(.ingressDeny), egressDeny: try rules(.egressDeny))
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(id, forKey: .id)
+        try container.encode(tier, forKey: .tier)
+        try container.encode(selector, forKey: .selector)
+        try container.encode(directions, forKey: .directions)
+        try container.encodeIfPresent(rateLimit, forKey: .rateLimit)
+        try container.encode(rules, forKey: .rules)
+    }
+}
+
+/// A rule as it was stored when its list told what it does.
+private struct FormerRule: Decodable {
+    let peers: [PolicyPeer]?
+    let ports: [PortMatch]?
 }

@@ -7,6 +7,12 @@ public enum PolicyLimits {
     public static let peers = 10_000
     /// New connections a second.
     public static let rateLimit = 1...1_000_000
+    /// Of a policy in the admin or the baseline tier.
+    public static let priority = 0...1000
+    /// Rules of a `ClusterNetworkPolicy` in one direction.
+    public static let clusterRules = 25
+    /// Values of one condition on a label.
+    public static let labelValues = 1_000
     /// Problems reported of one document; more tell nobody anything.
     public static let problems = 100
 }
@@ -42,13 +48,13 @@ private struct PolicyCheck {
     }
 
     mutating func policy(_ policy: FirewallPolicy) {
-        attempt { () throws(ModelError) in try Name.check(policy.name, field: "policy") }
-        selector(policy.selector, "endpoints")
-        directions(policy)
+        attempt { () throws(ModelError) in try policy.id.check() }
+        dialect(policy)
+        selector(policy.selector, policy.id.dialect == .native ? "endpoints" : "spec")
         if let rate = policy.rateLimit, !PolicyLimits.rateLimit.contains(rate) {
             refuse("rateLimit", rate, "must be 1 to 1000000 new connections a second")
         }
-        let rules = RuleList.allCases.flatMap { policy.rules($0) }
+        let rules = policy.rules
         for (field, count, limit) in [
             ("rules", rules.count, PolicyLimits.rules),
             ("ports", rules.reduce(0) { $0 + ($1.ports?.count ?? 0) }, PolicyLimits.ports),
@@ -62,9 +68,39 @@ private struct PolicyCheck {
         }
         if let ports = policy.allowPorts { self.ports(ports, "allowPorts") }
         if let peers = policy.trustedPeers { self.peers(peers, "trustedPeers") }
+        let prefix = policy.id.dialect == .native ? "" : "spec."
         for list in RuleList.allCases where list != .trusted {
             for (index, rule) in policy.rules(list).enumerated() {
-                self.rule(rule, list, "\(list.rawValue)[\(index)]")
+                self.rule(rule, list, "\(prefix)\(list.rawValue)[\(index)]")
+            }
+        }
+    }
+
+    /// What a dialect has no words for.
+    private mutating func dialect(_ policy: FirewallPolicy) {
+        switch policy.id.dialect {
+        case .native, .networkPolicy:
+            if policy.tier != .standard {
+                refuse(
+                    "tier", policy.tier.name, "only a ClusterNetworkPolicy can be in another than standard")
+            }
+            for rule in policy.rules where rule.action == .pass {
+                refuse(rule.list.rawValue, rule.action.rawValue, "there is no lower tier to pass to")
+            }
+            if policy.id.dialect == .native { directions(policy) }
+        case .clusterNetworkPolicy:
+            switch policy.tier {
+            case .standard: refuse("spec.tier", policy.tier.name, "must be Admin or Baseline")
+            case .admin(let priority), .baseline(let priority):
+                if !PolicyLimits.priority.contains(priority) {
+                    refuse("spec.priority", priority, "must be 0 to 1000")
+                }
+            }
+            for list in [RuleList.ingress, .egress] {
+                let count = policy.rules(list).count
+                if count > PolicyLimits.clusterRules {
+                    refuse("spec.\(list.rawValue)", count, "at most \(PolicyLimits.clusterRules) rules")
+                }
             }
         }
     }
@@ -94,11 +130,17 @@ private struct PolicyCheck {
         if let ports = rule.ports { self.ports(ports, "\(path).ports") }
     }
 
-    private mutating func ports(_ ports: [PortRange], _ path: String) {
+    private mutating func ports(_ ports: [PortMatch], _ path: String) {
         if ports.isEmpty { refuse(path, "[]", "names no port; leave it out to mean all ports") }
-        for (index, range) in ports.enumerated() where range.ports != 0...UInt16.max {
-            if range.transport == .icmp { refuse("\(path)[\(index)]", range, "icmp has no ports") }
-            if range.ports.lowerBound == 0 { refuse("\(path)[\(index)]", range, "port 0 does not exist") }
+        for (index, port) in ports.enumerated() {
+            switch port {
+            case .range(let range):
+                guard range.ports != 0...UInt16.max else { continue }
+                if range.transport == .icmp { refuse("\(path)[\(index)]", range, "icmp has no ports") }
+                if range.ports.lowerBound == 0 { refuse("\(path)[\(index)]", range, "port 0 does not exist") }
+            case .named(let name, _):
+                attempt { () throws(ModelError) in try Name.checkPort(name, field: "\(path)[\(index)]") }
+            }
         }
     }
 
@@ -110,14 +152,14 @@ private struct PolicyCheck {
                 for (number, inner) in except.enumerated() where !block.contains(inner) {
                     refuse("\(path)[\(index)].except[\(number)]", inner, "must lie inside \(block)")
                 }
+            case .unknown: break
             }
         }
     }
 
     private mutating func selector(_ selector: EndpointSelector, _ path: String) {
-        attempt { () throws(ModelError) in
-            try LabelSyntax.check(selector.matchLabels, field: "\(path).labels")
-        }
+        labels(selector.labels, "\(path).labels")
+        labels(selector.networkLabels, "\(path).networkLabels")
         if let network = selector.network {
             attempt { () throws(ModelError) in try Name.check(network, field: "\(path).network") }
         }
@@ -125,6 +167,13 @@ private struct PolicyCheck {
         if names.isEmpty { refuse("\(path).names", "[]", "names no endpoint") }
         for name in names.sorted() {
             attempt { () throws(ModelError) in try ContainerID.check(name, field: "\(path).names") }
+        }
+    }
+
+    private mutating func labels(_ selector: LabelSelector, _ path: String) {
+        attempt { () throws(ModelError) in try LabelSyntax.check(selector.matchLabels, field: path) }
+        for one in selector.matchExpressions {
+            attempt { () throws(ModelError) in try LabelSyntax.check(one, field: path) }
         }
     }
 }
@@ -135,6 +184,7 @@ extension PolicyPeer {
         switch self {
         case .endpoints(let selector): max(selector.endpoints?.count ?? 1, 1)
         case .cidr(_, let except): 1 + except.count
+        case .unknown: 1
         }
     }
 }

@@ -9,6 +9,14 @@ extension FirewallPolicy {
     public var json: String { document.flow }
 
     private var document: DocumentValue {
+        switch id.dialect {
+        case .native: nativeDocument
+        case .networkPolicy: networkPolicyDocument
+        case .clusterNetworkPolicy: clusterNetworkPolicyDocument
+        }
+    }
+
+    private var nativeDocument: DocumentValue {
         var fields: [(String, DocumentValue)] = [
             ("policy", .text(name)), ("endpoints", DocumentValue(selector)),
         ]
@@ -34,13 +42,13 @@ extension FirewallPolicy {
 }
 
 /// What a document is made of.
-private enum DocumentValue {
+enum DocumentValue {
     case text(String)
     case number(Int)
     case list([DocumentValue])
     case map([(String, DocumentValue)])
 
-    init(_ ports: [PortRange]) { self = .list(ports.map { .text($0.description) }) }
+    init(_ ports: [PortMatch]) { self = .list(ports.map { .text($0.description) }) }
 
     init(_ peers: [PolicyPeer]) {
         self = .list(
@@ -50,6 +58,7 @@ private enum DocumentValue {
                 case .cidr(let block, let except):
                     let excepted = ("except", DocumentValue.list(except.map { .text($0.description) }))
                     return .map([("cidr", .text(block.description))] + (except.isEmpty ? [] : [excepted]))
+                case .unknown: return .map([])
                 }
             })
     }

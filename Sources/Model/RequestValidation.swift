@@ -81,6 +81,29 @@ extension EndpointRequest {
             guard mac.bits != 0 else { throw .invalid("mac", mac.description, "is no address") }
         }
         if let interfaceName { try EndpointRequest.checkInterfaceName(interfaceName) }
+        try EndpointRequest.check(ports)
+    }
+
+    /// Named ports of one endpoint.
+    public static let portLimit = 64
+
+    private static func check(_ ports: [NamedPort]) throws(ModelError) {
+        guard ports.count <= portLimit else {
+            throw .invalid("port", "\(ports.count)", "at most \(portLimit) named ports")
+        }
+        var seen: Set<String> = []
+        for port in ports {
+            try Name.checkPort(port.name, field: "port")
+            guard port.transport != .icmp else {
+                throw .invalid("port", port.description, "icmp has no ports")
+            }
+            guard port.number > 0 else {
+                throw .invalid("port", port.description, "ports are 1 to 65535")
+            }
+            guard seen.insert("\(port.name)/\(port.transport)").inserted else {
+                throw .invalid("port", port.description, "the name is given twice for \(port.transport)")
+            }
+        }
     }
 
     /// The rules of `dev_valid_name` in the kernel's net/core/dev.c, and printable ASCII only.
@@ -132,6 +155,12 @@ extension EndpointRequest {
         if let mac, mac != existing.mac { throw differ("mac", existing.mac, mac) }
         if let interfaceName, interfaceName != existing.interfaceName {
             throw differ("ifname", existing.interfaceName, interfaceName)
+        }
+        if ports != existing.ports {
+            func text(_ ports: [NamedPort]) -> String {
+                ports.isEmpty ? "none" : ports.map(\.description).joined(separator: ", ")
+            }
+            throw differ("ports", text(existing.ports), text(ports))
         }
     }
 

@@ -50,11 +50,14 @@ public struct EndpointRequest: Hashable, Sendable {
     public var mac: MACAddress?
     /// The interface's name inside the container, at most 15 bytes.
     public var interfaceName: String?
+    /// Ports that policies may call by name: each name once for a protocol.
+    public var ports: [NamedPort]
 
     public init(
         network: String, containerID: String, namespace: NamespaceSource, name: String? = nil,
         labels: Labels = [:],
-        addresses: [IPAddress] = [], mac: MACAddress? = nil, interfaceName: String? = nil
+        addresses: [IPAddress] = [], mac: MACAddress? = nil, interfaceName: String? = nil,
+        ports: [NamedPort] = []
     ) {
         self.network = network
         self.containerID = containerID
@@ -64,6 +67,7 @@ public struct EndpointRequest: Hashable, Sendable {
         self.addresses = addresses
         self.mac = mac
         self.interfaceName = interfaceName
+        self.ports = ports
     }
 }
 

@@ -2,22 +2,23 @@ internal import Wire
 
 /// One rule as it applies to endpoints that its policy selects. A class, since tables share it.
 final class PlacedRule: Sendable {
-    /// Its place among all rules of all policies: policies by name, then lists, then numbers. The lowest
-    /// decides.
+    /// Its place among all rules of all policies. The lowest decides.
     let order: Int
     let reference: RuleReference
+    let action: RuleAction
     /// nil for every port of every protocol.
-    let ports: [PortRange]?
+    let ports: [PortMatch]?
     let peers: [PlacedPeer]?
 
-    init(order: Int, reference: RuleReference, ports: [PortRange]?, peers: [PlacedPeer]?) {
+    init(
+        order: Int, reference: RuleReference, action: RuleAction, ports: [PortMatch]?, peers: [PlacedPeer]?
+    ) {
         self.order = order
         self.reference = reference
+        self.action = action
         self.ports = ports
         self.peers = peers
     }
-
-    func speaks(of transport: FlowTransport) -> Bool { ports?.contains { $0.contains(transport) } ?? true }
 }
 
 /// A rule's peer, with its selector by number.
@@ -26,52 +27,67 @@ enum PlacedPeer: Sendable {
     case block(CIDR, except: [CIDR])
 }
 
-/// The rules of one kind (allow or deny) in one direction for one set of policies, found by the peer instead
-/// of by trying each.
+/// The rules of one tier in one direction for one set of policies, found by peer and port instead of by
+/// trying each.
 struct RuleTable: Sendable {
     private struct Block: Sendable {
         let except: [CIDR]
-        let rule: PlacedRule
+        let rules: PortIndex
     }
 
-    private var anyone: [PlacedRule] = []
-    private var bySelector: [Int: [PlacedRule]] = [:]
-    private var byBlock: [CIDR: [Block]] = [:]
+    private let anyone: PortIndex?
+    private let bySelector: [Int: PortIndex]
+    private let byBlock: [CIDR: [Block]]
     /// Prefix lengths in use: a lookup tries each one once, however many blocks there are.
-    private var lengths: [IPFamily: Set<Int>] = [:]
+    private let lengths: [IPFamily: [Int]]
 
-    /// Rules must be added in ascending order.
-    mutating func add(_ rule: PlacedRule) {
-        guard let peers = rule.peers else { return anyone.append(rule) }
-        for peer in peers {
-            switch peer {
-            case .selector(let number): bySelector[number, default: []].append(rule)
-            case .block(let block, let except):
-                byBlock[block, default: []].append(Block(except: except, rule: rule))
-                lengths[block.family, default: []].insert(block.prefixLength)
+    /// - Parameter rules: in the order in which they are asked.
+    init(_ rules: [PlacedRule]) {
+        var anyone: [PlacedRule] = []
+        var bySelector: [Int: [PlacedRule]] = [:]
+        var byBlock: [CIDR: [[CIDR]: [PlacedRule]]] = [:]
+        for rule in rules {
+            guard let peers = rule.peers else {
+                anyone.append(rule)
+                continue
             }
+            for peer in peers {
+                switch peer {
+                case .selector(let number): bySelector[number, default: []].append(rule)
+                case .block(let block, let except):
+                    byBlock[block, default: [:]][except, default: []].append(rule)
+                }
+            }
+        }
+        self.anyone = anyone.isEmpty ? nil : PortIndex(anyone)
+        self.bySelector = bySelector.mapValues { PortIndex($0) }
+        self.byBlock = byBlock.mapValues { groups in
+            groups.map { Block(except: $0.key, rules: PortIndex($0.value)) }
+        }
+        lengths = Dictionary(grouping: byBlock.keys, by: \.family).mapValues {
+            Set($0.map(\.prefixLength)).sorted()
         }
     }
 
-    /// The first rule that speaks of this peer and transport.
+    /// The first rule that speaks of this peer and port.
     ///
     /// - Parameter selectors: the numbers of those that match the peer; empty for one outside.
-    func first(address: IPAddress, selectors: [Int], _ transport: FlowTransport) -> RuleReference? {
-        var best: PlacedRule?
+    func first(address: IPAddress, selectors: [Int], _ query: PortQuery) -> PlacedRule? {
+        var best = anyone?.first(query)
         func consider(_ rule: PlacedRule?) {
             if let rule, rule.order < best?.order ?? .max { best = rule }
         }
-        consider(anyone.first { $0.speaks(of: transport) })
         if !bySelector.isEmpty {
-            for number in selectors { consider(bySelector[number]?.first { $0.speaks(of: transport) }) }
+            for number in selectors { consider(bySelector[number]?.first(query)) }
         }
-        for length in byBlock.isEmpty ? [] : lengths[address.family] ?? [] {
-            let blocks = byBlock[CIDR(containing: address, prefixLength: length)]
-            let match = blocks?.first { block in
-                block.rule.speaks(of: transport) && !block.except.contains { $0.contains(address) }
+        if !byBlock.isEmpty, let lengths = lengths[address.family] {
+            for length in lengths {
+                for block in byBlock[CIDR(containing: address, prefixLength: length)] ?? []
+                where !block.except.contains(where: { $0.contains(address) }) {
+                    consider(block.rules.first(query))
+                }
             }
-            consider(match?.rule)
         }
-        return best?.reference
+        return best
     }
 }

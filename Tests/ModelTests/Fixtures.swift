@@ -22,23 +22,25 @@ struct Seeded: RandomNumberGenerator {
 }
 
 func makeNetwork(
-    _ name: String, _ number: Int = 0, isolation: IsolationLevel = .none, verdict: DefaultVerdict = .deny
+    _ name: String, _ number: Int = 0, isolation: IsolationLevel = .none, verdict: DefaultVerdict = .deny,
+    labels: Labels = [:]
 ) throws -> Network {
     Network(
         id: "id-\(name)", name: name,
         subnets: [try CIDR("10.0.\(number).0/24"), try CIDR("fd00:0:0:\(String(number, radix: 16))::/64")],
-        isolation: isolation, defaultVerdict: verdict, mtu: 1500, labels: [:])
+        isolation: isolation, defaultVerdict: verdict, mtu: 1500, labels: labels)
 }
 
-func makeMember(_ name: String, _ number: Int, in network: Network, labels: Labels = [:]) throws
-    -> NetworkMember
-{
+func makeMember(
+    _ name: String, _ number: Int, in network: Network, labels: Labels = [:], ports: [NamedPort] = []
+) throws -> NetworkMember {
     let addresses = network.subnets.compactMap { $0.address(at: UInt128(number)) }
     let endpoint = Endpoint(
         id: "\(network.id)/\(name)", containerID: "container-\(name)", networkID: network.id, name: name,
         labels: labels,
         addresses: addresses, mac: MACAddress(bits: 2 << 40 | UInt64(number)), interfaceName: "eth0",
-        namespace: NamespaceReference(path: "/run/netns/\(name)", device: 4, inode: UInt64(number)))
+        namespace: NamespaceReference(path: "/run/netns/\(name)", device: 4, inode: UInt64(number)),
+        ports: ports)
     return NetworkMember(endpoint, in: network)
 }
 
@@ -69,10 +71,13 @@ struct World {
         for (number, name) in ["shop", "lab", "dmz"].enumerated() {
             let level = random.chance(70) ? IsolationLevel.none : random.pick(IsolationLevel.allCases)
             let network = try makeNetwork(
-                name, number, isolation: level, verdict: random.pick([.deny, .allow]))
+                name, number, isolation: level, verdict: random.pick([.deny, .allow]),
+                labels: random.chance(70) ? ["zone": random.pick(["x", "y"])] : [:])
             for (number, name) in World.names.enumerated() {
                 let labels = World.labels(&random)
-                members.append(try makeMember(name, number + 2, in: network, labels: labels))
+                members.append(
+                    try makeMember(
+                        name, number + 2, in: network, labels: labels, ports: World.namedPorts(&random)))
             }
         }
         self.random = random
@@ -89,7 +94,23 @@ struct World {
         try (0..<Int.random(in: count, using: &random)).map { try policy("p\($0)") }.shuffled(using: &random)
     }
 
+    private static func namedPorts(_ random: inout Seeded) -> [NamedPort] {
+        random.some(0...2) { random in
+            NamedPort(
+                random.pick(["web", "dns"]), random.pick(ports), random.pick([.tcp, .tcp, .udp, .sctp]))
+        }
+    }
+
+    /// In any of the three dialects.
     mutating func policy(_ name: String) throws -> FirewallPolicy {
+        switch Int.random(in: 0..<10, using: &random) {
+        case 0..<4: try nativePolicy(name)
+        case 4..<6: try networkPolicy(name)
+        default: try clusterNetworkPolicy(name)
+        }
+    }
+
+    private mutating func nativePolicy(_ name: String) throws -> FirewallPolicy {
         var policy = FirewallPolicy(name: name, selector: selector())
         policy.directions = random.pick([[.ingress], [.egress], [.ingress, .egress]])
         if policy.directions.contains(.ingress) {
@@ -104,6 +125,84 @@ struct World {
         }
         if random.chance(20) { policy.rateLimit = Int.random(in: 1...1000, using: &random) }
         return policy
+    }
+
+    private mutating func networkPolicy(_ name: String) throws -> FirewallPolicy {
+        let namespace = random.pick(["shop", "lab", "dmz", "gone"])
+        let directions: Set<Direction> = random.pick([[.ingress], [.egress], [.ingress, .egress]])
+        var policy = FirewallPolicy(
+            id: .networkPolicy(name, in: namespace),
+            selector: EndpointSelector(labels: labelSelector(), network: namespace), directions: directions)
+        for list in [RuleList.ingress, .egress] where directions.contains(list.direction) {
+            for _ in 0..<Int.random(in: 0...2, using: &random) {
+                let peers = try (0..<Int.random(in: 1...2, using: &random)).map { _ -> PolicyPeer in
+                    if random.chance(30) { return .cidr(try block(), except: []) }
+                    return random.chance(50)
+                        ? .endpoints(EndpointSelector(labels: labelSelector(), network: namespace))
+                        : .endpoints(clusterSelector())
+                }
+                policy.rules.append(
+                    PolicyRule(
+                        list, .allow, peers: random.chance(20) ? nil : peers,
+                        ports: random.chance(40)
+                            ? nil
+                            : random.some(1...2) { random in
+                                random.chance(30)
+                                    ? .named(random.pick(["web", "dns"]), random.pick([.tcp, .udp]))
+                                    : World.ported(&random)
+                            }))
+            }
+        }
+        return policy
+    }
+
+    private mutating func clusterNetworkPolicy(_ name: String) throws -> FirewallPolicy {
+        let priority = Int.random(in: 0...3, using: &random)
+        var policy = FirewallPolicy(
+            id: .clusterNetworkPolicy(name),
+            tier: random.chance(60) ? .admin(priority: priority) : .baseline(priority: priority),
+            selector: clusterSelector(), directions: [])
+        for list in [RuleList.ingress, .egress] {
+            for number in 0..<Int.random(in: 0...3, using: &random) {
+                let peers = try (0..<Int.random(in: 1...2, using: &random)).map { _ -> PolicyPeer in
+                    if list == .egress, random.chance(30) { return .cidr(try block(), except: []) }
+                    return random.chance(5) ? .unknown : .endpoints(clusterSelector())
+                }
+                policy.rules.append(
+                    PolicyRule(
+                        list, random.pick([.allow, .deny, .pass]),
+                        name: random.chance(50) ? "rule-\(number)" : nil, peers: peers,
+                        ports: random.chance(40)
+                            ? nil
+                            : random.some(1...2) { random in
+                                random.chance(30)
+                                    ? .named(random.pick(["web", "dns"]), nil) : World.ported(&random)
+                            }))
+            }
+        }
+        policy.directions = Set(policy.rules.map(\.direction))
+        return policy
+    }
+
+    private mutating func labelSelector() -> LabelSelector {
+        var selector = LabelSelector()
+        if random.chance(40) { selector.matchLabels = World.labels(&random) }
+        if random.chance(40) { selector.matchExpressions = [requirement(["app", "tier"])] }
+        return selector
+    }
+
+    private mutating func clusterSelector() -> EndpointSelector {
+        var networks = LabelSelector()
+        if random.chance(30) { networks.matchLabels = ["zone": random.pick(["x", "y"])] }
+        if random.chance(30) { networks.matchExpressions = [requirement(["zone", Network.nameLabel])] }
+        return EndpointSelector(labels: labelSelector(), networkLabels: networks)
+    }
+
+    private mutating func requirement(_ keys: [String]) -> LabelRequirement {
+        let condition = random.pick(LabelRequirement.Operator.allCases)
+        let values = Set(random.some(1...2) { $0.pick(["x", "y", "shop", "lab"]) })
+        let takesValues = condition == .isIn || condition == .isNotIn
+        return LabelRequirement(random.pick(keys), condition, takesValues ? values : [])
     }
 
     mutating func selector() -> EndpointSelector {
@@ -127,26 +226,36 @@ struct World {
     private mutating func peers(_ count: ClosedRange<Int>) throws -> [PolicyPeer] {
         try (0..<Int.random(in: count, using: &random)).map { _ in
             if random.chance(60) { return .endpoints(selector()) }
-            let blocks = try [
-                "10.0.0.0/24", "10.0.0.0/8", "0.0.0.0/0", "192.0.2.0/24", "fd00::/64", "fd00::/16", "::/0",
-                "10.0.1.3/32",
-            ]
-            .map { try CIDR($0) }
+            let block = try block()
             let holes = try ["10.0.0.0/30", "10.0.0.3/32", "192.0.2.8/29", "fd00::2/128"].map { try CIDR($0) }
-            let block = random.pick(blocks)
             let except = holes.filter { block.contains($0) }
             return .cidr(block, except: random.chance(40) ? except : [])
         }
     }
 
-    private static func range(_ random: inout Seeded) -> PortRange {
+    private mutating func block() throws -> CIDR {
+        try CIDR(
+            random.pick([
+                "10.0.0.0/24", "10.0.0.0/8", "0.0.0.0/0", "192.0.2.0/24", "fd00::/64", "fd00::/16", "::/0",
+                "10.0.1.3/32",
+            ]))
+    }
+
+    private static func ported(_ random: inout Seeded) -> PortMatch {
+        while true {
+            let port = range(&random)
+            if port != PortMatch(.icmp) { return port }
+        }
+    }
+
+    private static func range(_ random: inout Seeded) -> PortMatch {
         switch Int.random(in: 0..<5, using: &random) {
-        case 0: PortRange(.icmp)
-        case 1: PortRange(random.pick([.tcp, .udp]))
+        case 0: PortMatch(.icmp)
+        case 1: PortMatch(random.pick([.tcp, .udp, .sctp]))
         case 2:
-            PortRange(random.pick([.tcp, .udp]), random.pick([22...80, 80...443, 1...65_535, 444...8079]))
+            PortMatch(random.pick([.tcp, .udp]), random.pick([22...80, 80...443, 1...65_535, 444...8079]))
         default:
-            { (port: UInt16) in PortRange(random.pick([.tcp, .udp]), port...port) }(random.pick(ports))
+            { (port: UInt16) in PortMatch(random.pick([.tcp, .udp]), port...port) }(random.pick(ports))
         }
     }
 
@@ -165,7 +274,7 @@ struct World {
     private mutating func transport() -> FlowTransport {
         switch Int.random(in: 0..<10, using: &random) {
         case 0: .icmp
-        case 1: .other(47)
+        case 1: random.chance(50) ? .other(47) : .sctp(random.pick(World.ports))
         case 2..<6: .udp(random.pick(World.ports))
         default: .tcp(random.pick(World.ports))
         }

@@ -28,57 +28,74 @@ enum NaiveTwin {
                 grants.append(.outside)
                 continue
             }
-            var selected = false
-            var firstDeny: RuleReference?
-            var firstAllow: RuleReference?
-            for policy in policies.sorted(by: { $0.name < $1.name }) {
-                guard policy.directions.contains(direction), matches(policy.selector, member) else {
-                    continue
-                }
-                selected = true
-                if direction == .ingress {
-                    if policy.allowPorts != nil || policy.trustedPeers != nil {
-                        let rule = PolicyRule(peers: policy.trustedPeers, ports: policy.allowPorts)
-                        if firstAllow == nil, matches(rule, peer, flow.transport) {
-                            firstAllow = RuleReference(policy: policy.name, list: .trusted)
-                        }
-                    }
-                    for (index, rule) in policy.ingress.enumerated() where matches(rule, peer, flow.transport)
-                    {
-                        firstAllow =
-                            firstAllow
-                            ?? RuleReference(policy: policy.name, list: .ingress, number: index + 1)
-                    }
-                    for (index, rule) in policy.ingressDeny.enumerated()
-                    where matches(rule, peer, flow.transport) {
-                        firstDeny =
-                            firstDeny
-                            ?? RuleReference(policy: policy.name, list: .ingressDeny, number: index + 1)
-                    }
-                } else {
-                    for (index, rule) in policy.egress.enumerated() where matches(rule, peer, flow.transport)
-                    {
-                        firstAllow =
-                            firstAllow ?? RuleReference(policy: policy.name, list: .egress, number: index + 1)
-                    }
-                    for (index, rule) in policy.egressDeny.enumerated()
-                    where matches(rule, peer, flow.transport) {
-                        firstDeny =
-                            firstDeny
-                            ?? RuleReference(policy: policy.name, list: .egressDeny, number: index + 1)
-                    }
-                }
-            }
-            if let firstDeny { return .denied(.rule(firstDeny)) }
-            if let firstAllow {
-                grants.append(.rule(firstAllow))
-            } else if !selected && member.network.defaultVerdict == .allow {
-                grants.append(.networkDefault(network: member.network.name))
-            } else {
-                return .denied(.defaultDeny(direction, endpoint: member.endpoint.name))
+            switch judge(policies, member, direction, peer, flow) {
+            case .allowed(let grant): grants.append(grant)
+            case .denied(let reason): return .denied(reason)
             }
         }
         return .allowed(egress: grants[0], ingress: grants[1])
+    }
+
+    private enum Judgement {
+        case allowed(Grant)
+        case denied(DenialReason)
+    }
+
+    private static func judge(
+        _ policies: [FirewallPolicy], _ member: NetworkMember, _ direction: Direction, _ peer: FlowSide,
+        _ flow: Flow
+    ) -> Judgement {
+        // Every rule that matches, in the order in which rules are asked.
+        var matching: [(tier: PolicyTier, action: RuleAction, reference: RuleReference)] = []
+        var isSelected = false
+        for policy in policies.sorted(by: isAsked) where matches(policy.selector, member) {
+            if policy.tier == .standard {
+                if !policy.directions.contains(direction) { continue }
+                isSelected = true
+            }
+            for list in RuleList.allCases where list.direction == direction {
+                for (index, rule) in policy.rules(list).enumerated() {
+                    guard let action = action(of: rule, for: peer, flow) else { continue }
+                    let reference = RuleReference(
+                        policy: policy.id, list: list, number: index + 1, name: rule.name, tier: policy.tier,
+                        action: action)
+                    matching.append((policy.tier, action, reference))
+                }
+            }
+        }
+        if let rule = matching.first(where: { $0.tier.name == "admin" }) {
+            if rule.action == .allow { return .allowed(.rule(rule.reference)) }
+            if rule.action == .deny { return .denied(.rule(rule.reference)) }
+        }
+        if isSelected {
+            let standard = matching.filter { $0.tier == .standard }
+            if let rule = standard.first(where: { $0.action == .deny }) {
+                return .denied(.rule(rule.reference))
+            }
+            if let rule = standard.first(where: { $0.action == .allow }) {
+                return .allowed(.rule(rule.reference))
+            }
+            return .denied(.defaultDeny(direction, endpoint: member.endpoint.name))
+        }
+        if let rule = matching.first(where: { $0.tier.name == "baseline" }) {
+            if rule.action == .allow { return .allowed(.rule(rule.reference)) }
+            if rule.action == .deny { return .denied(.rule(rule.reference)) }
+        }
+        if member.network.defaultVerdict == .allow {
+            return .allowed(.networkDefault(network: member.network.name))
+        }
+        return .denied(.defaultDeny(direction, endpoint: member.endpoint.name))
+    }
+
+    private static func isAsked(_ a: FirewallPolicy, _ b: FirewallPolicy) -> Bool {
+        func priority(_ tier: PolicyTier) -> Int {
+            switch tier {
+            case .admin(let priority), .baseline(let priority): priority
+            case .standard: 0
+            }
+        }
+        if priority(a.tier) != priority(b.tier) { return priority(a.tier) < priority(b.tier) }
+        return a.name < b.name
     }
 
     static func matches(_ selector: EndpointSelector, _ member: NetworkMember) -> Bool {
@@ -90,40 +107,73 @@ enum NaiveTwin {
                 return false
             }
         }
+        var networkLabels = member.network.labels
+        networkLabels["kubernetes.io/metadata.name"] = member.network.name
+        return matches(selector.labels, member.endpoint.labels)
+            && matches(selector.networkLabels, networkLabels)
+    }
+
+    private static func matches(_ selector: LabelSelector, _ labels: Labels) -> Bool {
         for (key, value) in selector.matchLabels {
-            if member.endpoint.labels[key] != value { return false }
+            if labels[key] != value { return false }
+        }
+        for expression in selector.matchExpressions {
+            switch expression.condition {
+            case .isIn:
+                guard let value = labels[expression.key] else { return false }
+                if !expression.values.contains(value) { return false }
+            case .isNotIn:
+                if let value = labels[expression.key], expression.values.contains(value) { return false }
+            case .exists: if labels[expression.key] == nil { return false }
+            case .doesNotExist: if labels[expression.key] != nil { return false }
+            }
         }
         return true
     }
 
-    private static func matches(_ rule: PolicyRule, _ peer: FlowSide, _ transport: FlowTransport) -> Bool {
-        var portMatches = false
+    /// What the rule does to the flow; nil where it does not speak of it.
+    private static func action(of rule: PolicyRule, for peer: FlowSide, _ flow: Flow) -> RuleAction? {
         if let ports = rule.ports {
-            for range in ports {
-                switch transport {
-                case .tcp(let port):
-                    if range.transport == .tcp && range.ports.contains(port) { portMatches = true }
-                case .udp(let port):
-                    if range.transport == .udp && range.ports.contains(port) { portMatches = true }
-                case .icmp: if range.transport == .icmp { portMatches = true }
-                case .other: break
-                }
-            }
-        } else {
-            portMatches = true
+            if !ports.contains(where: { matches($0, flow) }) { return nil }
         }
-        if !portMatches { return false }
-        guard let peers = rule.peers else { return true }
+        guard let peers = rule.peers else { return rule.action }
+        // An unknown peer: an allowance does not match it, all else denies everybody.
+        if peers.contains(.unknown) && rule.action != .allow { return .deny }
         for candidate in peers {
             switch candidate {
             case .endpoints(let selector):
-                if let member = peer.member, matches(selector, member) { return true }
+                if let member = peer.member, matches(selector, member) { return rule.action }
             case .cidr(let block, let except):
                 if block.contains(peer.address) && !except.contains(where: { $0.contains(peer.address) }) {
-                    return true
+                    return rule.action
                 }
+            case .unknown: break
             }
         }
-        return false
+        return nil
+    }
+
+    private static func matches(_ port: PortMatch, _ flow: Flow) -> Bool {
+        switch port {
+        case .range(let range):
+            switch flow.transport {
+            case .tcp(let port): return range.transport == .tcp && range.ports.contains(port)
+            case .udp(let port): return range.transport == .udp && range.ports.contains(port)
+            case .sctp(let port): return range.transport == .sctp && range.ports.contains(port)
+            case .icmp: return range.transport == .icmp
+            case .other: return false
+            }
+        case .named(let name, let transport):
+            for port in flow.destination.member?.endpoint.ports ?? [] where port.name == name {
+                if let transport, transport != port.transport { continue }
+                switch flow.transport {
+                case .tcp(port.number): if port.transport == .tcp { return true }
+                case .udp(port.number): if port.transport == .udp { return true }
+                case .sctp(port.number): if port.transport == .sctp { return true }
+                default: break
+                }
+            }
+            return false
+        }
     }
 }

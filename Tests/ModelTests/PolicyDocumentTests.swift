@@ -43,8 +43,8 @@ import Wire
                 matchLabels: ["app": "web", "version": "1"], endpoints: ["web1"], network: "shop"),
             directions: [.ingress],
             allowPorts: [
-                PortRange(.tcp, 80...80), PortRange(.udp, 8000...8100), PortRange(.icmp),
-                PortRange(.tcp, 443...443),
+                PortMatch(.tcp, 80...80), PortMatch(.udp, 8000...8100), PortMatch(.icmp),
+                PortMatch(.tcp, 443...443),
             ],
             trustedPeers: [
                 .endpoints(EndpointSelector(matchLabels: ["app": "front"])),
@@ -57,8 +57,8 @@ import Wire
             ingress: [
                 PolicyRule(
                     peers: [.endpoints(EndpointSelector(matchLabels: ["app": "yes"]))],
-                    ports: [PortRange(.tcp)]),
-                PolicyRule(ports: [PortRange(.udp)]),
+                    ports: [PortMatch(.tcp)]),
+                PolicyRule(ports: [PortMatch(.udp)]),
             ],
             ingressDeny: [PolicyRule(peers: [.cidr(try CIDR("fd00::/8"), except: [])])])
         #expect(policies == [web, FirewallPolicy(name: "nothing", selector: EndpointSelector())])
@@ -69,7 +69,7 @@ import Wire
             policy: Web
             endpoints: {labels: {app: web}, network: Shop_1}
             allowPort: [80/tcp]
-            allowPorts: [0/tcp, 70000, 90-80/tcp, 80/sctp, icmp/8]
+            allowPorts: [0/tcp, 70000, 90-80/tcp, 80/gre, icmp/8]
             trustedPeers: [{}, {cidr: 10.0.0.1/8}, {labels: {}}, {except: []}, {cidr: 10.0.0.0/8, network: x}, some]
             rateLimit: many
             ingress:
@@ -85,8 +85,8 @@ import Wire
                 "f.yaml:4: allowPorts[0] \"0/tcp\": expected ports from 1 to 65535 such as 80/tcp or 8000-8100/udp",
                 "f.yaml:4: allowPorts[1] \"70000\": expected ports from 1 to 65535 such as 80/tcp or 8000-8100/udp",
                 "f.yaml:4: allowPorts[2] \"90-80/tcp\": the range ends before it begins",
-                "f.yaml:4: allowPorts[3] \"80/sctp\": the protocol must be tcp, udp or icmp",
-                "f.yaml:4: allowPorts[4] \"icmp/8\": the protocol must be tcp, udp or icmp",
+                "f.yaml:4: allowPorts[3] \"80/gre\": the protocol must be tcp, udp, sctp or icmp",
+                "f.yaml:4: allowPorts[4] \"icmp/8\": the protocol must be tcp, udp, sctp or icmp",
                 "f.yaml:5: trustedPeers[0] \"{}\": names nothing: write all to mean every endpoint",
                 "f.yaml:5: trustedPeers[1].cidr \"10.0.0.1/8\": host bits are set; the network is 10.0.0.0/8",
                 "f.yaml:5: trustedPeers[2].labels \"{}\": names nothing",
@@ -251,8 +251,8 @@ import Wire
     @Test func `are written the way a person would`() throws {
         let policy = FirewallPolicy(
             name: "web", selector: EndpointSelector(matchLabels: ["app": "web", "version": "1", "on": ""]),
-            allowPorts: [PortRange(.tcp, 80...80)],
-            ingress: [PolicyRule(peers: [.cidr(try CIDR("fd00::/8"), except: [])], ports: [PortRange(.icmp)])]
+            allowPorts: [PortMatch(.tcp, 80...80)],
+            ingress: [PolicyRule(peers: [.cidr(try CIDR("fd00::/8"), except: [])], ports: [PortMatch(.icmp)])]
         )
         #expect(
             policy.yaml == """

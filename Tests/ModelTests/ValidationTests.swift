@@ -51,7 +51,7 @@ import Wire
     @Test func `finds what a policy file could not have said`() {
         var policy = FirewallPolicy(name: "p", selector: EndpointSelector())
         #expect(policy.problems().isEmpty)
-        policy.allowPorts = [PortRange(.icmp, 8...8), PortRange(.tcp, 0...80)]
+        policy.allowPorts = [PortMatch(.icmp, 8...8), PortMatch(.tcp, 0...80)]
         #expect(policy.problems().count == 2)
         policy.allowPorts = nil
         policy.directions = []

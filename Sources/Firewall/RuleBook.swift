@@ -1,0 +1,143 @@
+internal import Model
+internal import Wire
+
+/// The rules of all policies that have the same selector, found by the peer that they speak of.
+///
+/// The rules of an endpoint are those of the books of all selectors that match it.
+struct RuleBook: Sendable {
+    /// Of one direction.
+    struct Side: Sendable {
+        /// Policies of the standard tier that have the direction.
+        var selecting = 0
+        var anyone: [CompiledRule] = []
+        /// By the number of the peer's selector.
+        var bySelector: [Int: [CompiledRule]] = [:]
+        var byBlock: [CIDR: [Addressed]] = [:]
+        /// How many rules that speak of addresses name a port of the destination.
+        var portNames: [String: Int] = [:]
+
+        /// A rule that speaks of a block without some parts of it.
+        struct Addressed: Sendable {
+            let except: [CIDR]
+            let rule: CompiledRule
+        }
+
+        var speaksOfAddresses: Bool { !anyone.isEmpty || !byBlock.isEmpty }
+
+        /// Adds the rules that speak of an address, whoever has it.
+        ///
+        /// - Parameter blocks: all blocks that any policy mentions and that contain the address.
+        func collect(_ address: IPAddress, _ blocks: [CIDR], into rules: inout [CompiledRule]) {
+            rules += anyone
+            for block in byBlock.isEmpty ? [] : blocks {
+                for entry in byBlock[block] ?? []
+                where !entry.except.contains(where: { $0.contains(address) }) {
+                    rules.append(entry.rule)
+                }
+            }
+        }
+
+        /// Adds the rules that select one of these, and says whether there are any.
+        func collect(_ selectors: Set<Int>, into rules: inout [CompiledRule]) -> Bool {
+            let before = rules.count
+            if bySelector.count < selectors.count {
+                for (number, found) in bySelector where selectors.contains(number) { rules += found }
+            } else {
+                for number in selectors { if let found = bySelector[number] { rules += found } }
+            }
+            return rules.count > before
+        }
+
+        fileprivate mutating func add(_ rule: CompiledRule, namesDestination: Bool) {
+            switch rule.peers {
+            case .anyone: anyone.append(rule)
+            case .some(let selectors, let blocks):
+                for number in selectors { bySelector[number, default: []].append(rule) }
+                for block in blocks {
+                    byBlock[block.block, default: []].append(Addressed(except: block.except, rule: rule))
+                }
+            }
+            guard namesDestination, rule.speaksOfAddresses else { return }
+            for name in rule.names { portNames[name.name, default: 0] += 1 }
+        }
+
+        fileprivate mutating func remove(_ rule: CompiledRule, namesDestination: Bool) {
+            switch rule.peers {
+            case .anyone: anyone.removeAll { $0 === rule }
+            case .some(let selectors, let blocks):
+                for number in selectors {
+                    bySelector[number]?.removeAll { $0 === rule }
+                    if bySelector[number]?.isEmpty ?? false { bySelector[number] = nil }
+                }
+                for block in blocks {
+                    byBlock[block.block]?.removeAll { $0.rule === rule }
+                    if byBlock[block.block]?.isEmpty ?? false { byBlock[block.block] = nil }
+                }
+            }
+            guard namesDestination, rule.speaksOfAddresses else { return }
+            for name in rule.names {
+                let left = (portNames[name.name] ?? 1) - 1
+                portNames[name.name] = left == 0 ? nil : left
+            }
+        }
+    }
+
+    var ingress = Side()
+    var egress = Side()
+    /// New connections a second, by the policy that says so.
+    private(set) var limits: [String: Int] = [:]
+    private var policies = 0
+
+    var isEmpty: Bool { policies == 0 }
+
+    subscript(direction: Direction) -> Side {
+        _read { if direction == .ingress { yield ingress } else { yield egress } }
+        _modify { if direction == .ingress { yield &ingress } else { yield &egress } }
+    }
+
+    mutating func add(_ policy: CompiledPolicy) {
+        policies += 1
+        for direction in policy.selecting { self[direction].selecting += 1 }
+        for (direction, rule) in policy.rules {
+            self[direction].add(rule, namesDestination: direction == .egress)
+        }
+        limits[policy.name] = policy.limit
+    }
+
+    mutating func remove(_ policy: CompiledPolicy) {
+        policies -= 1
+        for direction in policy.selecting { self[direction].selecting -= 1 }
+        for (direction, rule) in policy.rules {
+            self[direction].remove(rule, namesDestination: direction == .egress)
+        }
+        limits[policy.name] = nil
+    }
+}
+
+/// A policy with its selectors by number.
+struct CompiledPolicy: Sendable {
+    let name: String
+    /// The number of the selector of the endpoints that it is for.
+    let subject: Int
+    /// Directions in which those are no longer under their network's default.
+    let selecting: [Direction]
+    let rules: [(direction: Direction, rule: CompiledRule)]
+    let limit: Int?
+
+    /// The numbers of all selectors of rules, with repetitions.
+    var peerSelectors: [Int] {
+        rules.flatMap { one -> [Int] in
+            if case .some(let selectors, _) = one.rule.peers { selectors } else { [] }
+        }
+    }
+}
+
+extension CompiledRule {
+    /// Whether it speaks of anyone who has some address.
+    var speaksOfAddresses: Bool {
+        switch peers {
+        case .anyone: true
+        case .some(_, let blocks): !blocks.isEmpty
+        }
+    }
+}

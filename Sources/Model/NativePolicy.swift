@@ -1,0 +1,65 @@
+/// The native dialect: rules in five lists instead of one.
+extension FirewallPolicy {
+    /// - Parameters:
+    ///   - allowPorts: shorthand for ingress: these ports from `trustedPeers` (from anyone where that is
+    ///     nil).
+    ///   - trustedPeers: shorthand for ingress: these peers on `allowPorts` (on all ports where that is nil).
+    public init(
+        name: String, selector: EndpointSelector, directions: Set<Direction> = [.ingress, .egress],
+        allowPorts: [PortMatch]? = nil, trustedPeers: [PolicyPeer]? = nil, rateLimit: Int? = nil,
+        ingress: [PolicyRule] = [], egress: [PolicyRule] = [], ingressDeny: [PolicyRule] = [],
+        egressDeny: [PolicyRule] = []
+    ) {
+        self.init(id: .native(name), selector: selector, directions: directions, rateLimit: rateLimit)
+        setShorthand(allowPorts, trustedPeers)
+        self.ingress = ingress
+        self.egress = egress
+        self.ingressDeny = ingressDeny
+        self.egressDeny = egressDeny
+    }
+
+    /// Ports of the shorthand for ingress, from `trustedPeers` or from anyone.
+    public var allowPorts: [PortMatch]? {
+        get { rules(.trusted).first?.ports }
+        set { setShorthand(newValue, trustedPeers) }
+    }
+
+    /// Peers of the shorthand for ingress, on `allowPorts` or on all ports.
+    public var trustedPeers: [PolicyPeer]? {
+        get { rules(.trusted).first?.peers }
+        set { setShorthand(allowPorts, newValue) }
+    }
+
+    public var ingress: [PolicyRule] {
+        get { rules(.ingress) }
+        set { setRules(.ingress, newValue) }
+    }
+
+    public var egress: [PolicyRule] {
+        get { rules(.egress) }
+        set { setRules(.egress, newValue) }
+    }
+
+    public var ingressDeny: [PolicyRule] {
+        get { rules(.ingressDeny) }
+        set { setRules(.ingressDeny, newValue) }
+    }
+
+    public var egressDeny: [PolicyRule] {
+        get { rules(.egressDeny) }
+        set { setRules(.egressDeny, newValue) }
+    }
+
+    private mutating func setShorthand(_ ports: [PortMatch]?, _ peers: [PolicyPeer]?) {
+        setRules(.trusted, ports == nil && peers == nil ? [] : [PolicyRule(peers: peers, ports: ports)])
+    }
+
+    /// Replaces the rules of a list, which do there what its name says.
+    private mutating func setRules(_ list: RuleList, _ new: [PolicyRule]) {
+        let stamped = new.map {
+            PolicyRule(
+                list, list.denies ? .deny : .allow, name: $0.name, peers: $0.peers, ports: $0.ports)
+        }
+        rules = RuleList.allCases.flatMap { $0 == list ? stamped : rules($0) }
+    }
+}

@@ -1,0 +1,113 @@
+internal import Wire
+internal import Yams
+
+/// The native dialect, described in `docs/policy.md`.
+extension PolicyReader {
+    mutating func policy(_ root: Node) -> FirewallPolicy? {
+        let known = ["policy", "endpoints", "directions", "allowPorts", "trustedPeers", "rateLimit"]
+        let lists = [RuleList.ingress, .egress, .ingressDeny, .egressDeny]
+        guard let fields = fields(root, "", known + lists.map(\.rawValue)) else { return nil }
+        if fields["policy"] == nil { refuse(root, "policy", nil, "is missing: every policy has a name") }
+        if fields["endpoints"] == nil {
+            refuse(root, "endpoints", nil, "is missing: say which endpoints, or endpoints: all")
+        }
+        let rules = lists.map { list in
+            fields[list.rawValue].map { self.rules($0, list.rawValue, list.direction) } ?? []
+        }
+        return FirewallPolicy(
+            name: fields["policy"].flatMap { text($0, "policy") } ?? "",
+            selector: fields["endpoints"].flatMap { selector($0, "endpoints") } ?? EndpointSelector(),
+            directions: fields["directions"].map { directions($0) } ?? [.ingress, .egress],
+            allowPorts: fields["allowPorts"].map { ports($0, "allowPorts") },
+            trustedPeers: fields["trustedPeers"].map { peers($0, "trustedPeers") },
+            rateLimit: fields["rateLimit"].flatMap { number($0, "rateLimit") },
+            ingress: rules[0], egress: rules[1], ingressDeny: rules[2], egressDeny: rules[3])
+    }
+
+    private mutating func directions(_ node: Node) -> Set<Direction> {
+        var result: Set<Direction> = []
+        for (item, path) in items(node, "directions") {
+            guard let text = text(item, path) else { continue }
+            guard let direction = Direction(rawValue: text) else {
+                refuse(item, path, text, "must be ingress or egress")
+                continue
+            }
+            if !result.insert(direction).inserted { refuse(item, path, text, "is given twice") }
+        }
+        return result
+    }
+
+    private mutating func rules(_ node: Node, _ path: String, _ direction: Direction) -> [PolicyRule] {
+        let side = direction == .ingress ? "from" : "to"
+        return items(node, path).compactMap { item, path in
+            guard let fields = fields(item, path, [side, "ports"]) else { return nil }
+            return PolicyRule(
+                peers: fields[side].map { peers($0, "\(path).\(side)") },
+                ports: fields["ports"].map { ports($0, "\(path).ports") })
+        }
+    }
+
+    private mutating func ports(_ node: Node, _ path: String) -> [PortMatch] {
+        items(node, path).compactMap { item, path in
+            value(item, path) { text throws(ParseError) in .range(try PortRange(text)) }
+        }
+    }
+
+    private mutating func peers(_ node: Node, _ path: String) -> [PolicyPeer] {
+        items(node, path).compactMap { item, path in peer(item, path) }
+    }
+
+    private mutating func peer(_ node: Node, _ path: String) -> PolicyPeer? {
+        let conditions = ["labels", "names", "network"]
+        if node.mapping == nil { return selector(node, path).map { .endpoints($0) } }
+        guard let fields = fields(node, path, conditions + ["cidr", "except"]) else { return nil }
+        guard let block = fields["cidr"] else {
+            if fields["except"] != nil { refuse(node, "\(path).except", nil, "belongs to a cidr") }
+            return selector(node, path, fields).map { .endpoints($0) }
+        }
+        for condition in conditions where fields[condition] != nil {
+            refuse(node, "\(path).\(condition)", nil, "cannot stand beside a cidr: make it a peer of its own")
+        }
+        let except = fields["except"].map { node in
+            items(node, "\(path).except").compactMap { item, path in
+                value(item, path) { text throws(ParseError) in try CIDR(text) }
+            }
+        }
+        return value(block, "\(path).cidr") { text throws(ParseError) in try CIDR(text) }.map {
+            .cidr($0, except: except ?? [])
+        }
+    }
+
+    private mutating func selector(_ node: Node, _ path: String) -> EndpointSelector? {
+        if let text = node.scalar?.string {
+            if text == "all", !isNull(node) { return EndpointSelector() }
+            refuse(node, path, text, "must be all, or a mapping of labels, names and network")
+            return nil
+        }
+        return fields(node, path, ["labels", "names", "network"]).flatMap { selector(node, path, $0) }
+    }
+
+    private mutating func selector(_ node: Node, _ path: String, _ fields: [String: Node])
+        -> EndpointSelector?
+    {
+        guard !fields.isEmpty else {
+            // Keys that are not known have been refused already.
+            guard node.mapping?.isEmpty ?? true else { return nil }
+            refuse(node, path, "{}", "names nothing: write all to mean every endpoint")
+            return nil
+        }
+        var selector = EndpointSelector()
+        if let labels = fields["labels"], let pairs = pairs(labels, "\(path).labels") {
+            if pairs.isEmpty { refuse(labels, "\(path).labels", "{}", "names nothing") }
+            for (key, value) in pairs {
+                if let text = text(value, "\(path).labels.\(key)") { selector.matchLabels[key] = text }
+            }
+        }
+        if let names = fields["names"] {
+            selector.endpoints = Set(
+                items(names, "\(path).names").compactMap { item, path in text(item, path) })
+        }
+        if let network = fields["network"] { selector.network = text(network, "\(path).network") }
+        return selector
+    }
+}
