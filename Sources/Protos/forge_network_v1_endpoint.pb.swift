@@ -58,6 +58,26 @@ public nonisolated struct Forge_Network_V1_Namespace: Sendable {
   public init() {}
 }
 
+/// A port that an endpoint gives a name, for policies that speak of it by name.
+public nonisolated struct Forge_Network_V1_NamedPort: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// 1 to 15 of a-z, 0-9 and '-', with a letter.
+  public var name: String = String()
+
+  /// 1 to 65535.
+  public var port: UInt32 = 0
+
+  /// TCP (also where unspecified), UDP or SCTP.
+  public var `protocol`: Forge_Network_V1_Protocol = .unspecified
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
 /// One container's place in one network.
 public nonisolated struct Forge_Network_V1_Endpoint: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
@@ -101,6 +121,8 @@ public nonisolated struct Forge_Network_V1_Endpoint: Sendable {
   public var hasNamespace: Bool {self._namespace != nil}
   /// Clears the value of `namespace`. Subsequent reads from it will return its default value.
   public mutating func clearNamespace() {self._namespace = nil}
+
+  public var ports: [Forge_Network_V1_NamedPort] = []
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -155,6 +177,9 @@ public nonisolated struct Forge_Network_V1_AssignEndpointRequest: Sendable {
 
   /// The interface's name inside the container, at most 15 bytes; empty lets the server choose.
   public var interfaceName: String = String()
+
+  /// At most 64, each name and protocol once.
+  public var ports: [Forge_Network_V1_NamedPort] = []
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -372,9 +397,49 @@ nonisolated extension Forge_Network_V1_Namespace: SwiftProtobuf.Message, SwiftPr
   }
 }
 
+nonisolated extension Forge_Network_V1_NamedPort: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".NamedPort"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}port\0\u{1}protocol\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.port) }()
+      case 3: try { try decoder.decodeSingularEnumField(value: &self.`protocol`) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
+    }
+    if self.port != 0 {
+      try visitor.visitSingularUInt32Field(value: self.port, fieldNumber: 2)
+    }
+    if self.`protocol` != .unspecified {
+      try visitor.visitSingularEnumField(value: self.`protocol`, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Forge_Network_V1_NamedPort, rhs: Forge_Network_V1_NamedPort) -> Bool {
+    if lhs.name != rhs.name {return false}
+    if lhs.port != rhs.port {return false}
+    if lhs.`protocol` != rhs.`protocol` {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
 nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Endpoint"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}name\0\u{3}container_id\0\u{3}vnet_id\0\u{1}vnet\0\u{1}labels\0\u{1}addresses\0\u{1}mac\0\u{3}interface_name\0\u{3}host_interface_name\0\u{1}mtu\0\u{1}namespace\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}name\0\u{3}container_id\0\u{3}vnet_id\0\u{1}vnet\0\u{1}labels\0\u{1}addresses\0\u{1}mac\0\u{3}interface_name\0\u{3}host_interface_name\0\u{1}mtu\0\u{1}namespace\0\u{1}ports\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -394,6 +459,7 @@ nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftPro
       case 10: try { try decoder.decodeSingularStringField(value: &self.hostInterfaceName) }()
       case 11: try { try decoder.decodeSingularUInt32Field(value: &self.mtu) }()
       case 12: try { try decoder.decodeSingularMessageField(value: &self._namespace) }()
+      case 13: try { try decoder.decodeRepeatedMessageField(value: &self.ports) }()
       default: break
       }
     }
@@ -440,6 +506,9 @@ nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftPro
     try { if let v = self._namespace {
       try visitor.visitSingularMessageField(value: v, fieldNumber: 12)
     } }()
+    if !self.ports.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.ports, fieldNumber: 13)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -456,6 +525,7 @@ nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftPro
     if lhs.hostInterfaceName != rhs.hostInterfaceName {return false}
     if lhs.mtu != rhs.mtu {return false}
     if lhs._namespace != rhs._namespace {return false}
+    if lhs.ports != rhs.ports {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -463,7 +533,7 @@ nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftPro
 
 nonisolated extension Forge_Network_V1_AssignEndpointRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".AssignEndpointRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}vnet\0\u{3}container_id\0\u{3}netns_path\0\u{1}pid\0\u{1}name\0\u{1}labels\0\u{1}addresses\0\u{1}mac\0\u{3}interface_name\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}vnet\0\u{3}container_id\0\u{3}netns_path\0\u{1}pid\0\u{1}name\0\u{1}labels\0\u{1}addresses\0\u{1}mac\0\u{3}interface_name\0\u{1}ports\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -494,6 +564,7 @@ nonisolated extension Forge_Network_V1_AssignEndpointRequest: SwiftProtobuf.Mess
       case 7: try { try decoder.decodeRepeatedStringField(value: &self.addresses) }()
       case 8: try { try decoder.decodeSingularStringField(value: &self.mac) }()
       case 9: try { try decoder.decodeSingularStringField(value: &self.interfaceName) }()
+      case 10: try { try decoder.decodeRepeatedMessageField(value: &self.ports) }()
       default: break
       }
     }
@@ -536,6 +607,9 @@ nonisolated extension Forge_Network_V1_AssignEndpointRequest: SwiftProtobuf.Mess
     if !self.interfaceName.isEmpty {
       try visitor.visitSingularStringField(value: self.interfaceName, fieldNumber: 9)
     }
+    if !self.ports.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.ports, fieldNumber: 10)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -548,6 +622,7 @@ nonisolated extension Forge_Network_V1_AssignEndpointRequest: SwiftProtobuf.Mess
     if lhs.addresses != rhs.addresses {return false}
     if lhs.mac != rhs.mac {return false}
     if lhs.interfaceName != rhs.interfaceName {return false}
+    if lhs.ports != rhs.ports {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

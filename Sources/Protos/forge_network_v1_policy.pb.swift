@@ -68,6 +68,7 @@ public nonisolated enum Forge_Network_V1_Protocol: SwiftProtobuf.Enum, Swift.Cas
 
   /// ICMP and, over IPv6, ICMPv6.
   case icmp // = 3
+  case sctp // = 4
   case UNRECOGNIZED(Int)
 
   public init() {
@@ -80,6 +81,7 @@ public nonisolated enum Forge_Network_V1_Protocol: SwiftProtobuf.Enum, Swift.Cas
     case 1: self = .tcp
     case 2: self = .udp
     case 3: self = .icmp
+    case 4: self = .sctp
     default: self = .UNRECOGNIZED(rawValue)
     }
   }
@@ -90,6 +92,7 @@ public nonisolated enum Forge_Network_V1_Protocol: SwiftProtobuf.Enum, Swift.Cas
     case .tcp: return 1
     case .udp: return 2
     case .icmp: return 3
+    case .sctp: return 4
     case .UNRECOGNIZED(let i): return i
     }
   }
@@ -100,11 +103,12 @@ public nonisolated enum Forge_Network_V1_Protocol: SwiftProtobuf.Enum, Swift.Cas
     .tcp,
     .udp,
     .icmp,
+    .sctp,
   ]
 
 }
 
-/// Ports of one protocol.
+/// Ports of one protocol, by number or by name.
 public nonisolated struct Forge_Network_V1_PortRange: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -117,6 +121,9 @@ public nonisolated struct Forge_Network_V1_PortRange: Sendable {
 
   /// The last port, inclusive; 0 is `first`.
   public var last: UInt32 = 0
+
+  /// What the destination endpoint calls its port, instead of numbers; without a protocol it is of any.
+  public var name: String = String()
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -147,6 +154,24 @@ public nonisolated struct Forge_Network_V1_Names: Sendable {
   public init() {}
 }
 
+/// One condition on labels, as Kubernetes writes it.
+public nonisolated struct Forge_Network_V1_LabelRequirement: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var key: String = String()
+
+  /// In, NotIn, Exists or DoesNotExist.
+  public var `operator`: String = String()
+
+  public var values: [String] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
 /// Which endpoints: all conditions that are present must hold. An empty selector matches every endpoint.
 public nonisolated struct Forge_Network_V1_Selector: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
@@ -168,6 +193,14 @@ public nonisolated struct Forge_Network_V1_Selector: Sendable {
 
   /// The name of the endpoint's network; empty asks nothing.
   public var vnet: String = String()
+
+  /// Further conditions on the endpoint's labels. These and the following are output only.
+  public var matchExpressions: [Forge_Network_V1_LabelRequirement] = []
+
+  /// Conditions on the labels of the endpoint's network.
+  public var vnetLabels: Dictionary<String,String> = [:]
+
+  public var vnetExpressions: [Forge_Network_V1_LabelRequirement] = []
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -273,72 +306,161 @@ public nonisolated struct Forge_Network_V1_Rule: Sendable {
 }
 
 /// What the endpoints that it selects may do. Deny beats allow; what nobody allows is denied.
-public nonisolated struct Forge_Network_V1_Policy: Sendable {
+public nonisolated struct Forge_Network_V1_Policy: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  /// A DNS label, unique in the fabric.
-  public var name: String = String()
+  /// Unique in the fabric: a DNS label, or for what was a document of Kubernetes' `network/name` or
+  /// `ClusterNetworkPolicy/name`.
+  public var name: String {
+    get {_storage._name}
+    set {_uniqueStorage()._name = newValue}
+  }
 
   public var selector: Forge_Network_V1_Selector {
-    get {_selector ?? Forge_Network_V1_Selector()}
-    set {_selector = newValue}
+    get {_storage._selector ?? Forge_Network_V1_Selector()}
+    set {_uniqueStorage()._selector = newValue}
   }
   /// Returns true if `selector` has been explicitly set.
-  public var hasSelector: Bool {self._selector != nil}
+  public var hasSelector: Bool {_storage._selector != nil}
   /// Clears the value of `selector`. Subsequent reads from it will return its default value.
-  public mutating func clearSelector() {self._selector = nil}
+  public mutating func clearSelector() {_uniqueStorage()._selector = nil}
 
   /// Directions in which the selected endpoints are no longer under the network's default; none is both.
-  public var directions: [Forge_Network_V1_Direction] = []
+  public var directions: [Forge_Network_V1_Direction] {
+    get {_storage._directions}
+    set {_uniqueStorage()._directions = newValue}
+  }
 
   /// Shorthand for ingress: these ports from `trusted_peers` (from anyone where that is absent).
   public var allowPorts: Forge_Network_V1_PortRanges {
-    get {_allowPorts ?? Forge_Network_V1_PortRanges()}
-    set {_allowPorts = newValue}
+    get {_storage._allowPorts ?? Forge_Network_V1_PortRanges()}
+    set {_uniqueStorage()._allowPorts = newValue}
   }
   /// Returns true if `allowPorts` has been explicitly set.
-  public var hasAllowPorts: Bool {self._allowPorts != nil}
+  public var hasAllowPorts: Bool {_storage._allowPorts != nil}
   /// Clears the value of `allowPorts`. Subsequent reads from it will return its default value.
-  public mutating func clearAllowPorts() {self._allowPorts = nil}
+  public mutating func clearAllowPorts() {_uniqueStorage()._allowPorts = nil}
 
   /// Shorthand for ingress: these peers on `allow_ports` (on all ports where that is absent).
   public var trustedPeers: Forge_Network_V1_Peers {
-    get {_trustedPeers ?? Forge_Network_V1_Peers()}
-    set {_trustedPeers = newValue}
+    get {_storage._trustedPeers ?? Forge_Network_V1_Peers()}
+    set {_uniqueStorage()._trustedPeers = newValue}
   }
   /// Returns true if `trustedPeers` has been explicitly set.
-  public var hasTrustedPeers: Bool {self._trustedPeers != nil}
+  public var hasTrustedPeers: Bool {_storage._trustedPeers != nil}
   /// Clears the value of `trustedPeers`. Subsequent reads from it will return its default value.
-  public mutating func clearTrustedPeers() {self._trustedPeers = nil}
+  public mutating func clearTrustedPeers() {_uniqueStorage()._trustedPeers = nil}
 
   /// New connections a second that each selected endpoint accepts; absent is no limit.
   public var rateLimit: UInt32 {
-    get {_rateLimit ?? 0}
-    set {_rateLimit = newValue}
+    get {_storage._rateLimit ?? 0}
+    set {_uniqueStorage()._rateLimit = newValue}
   }
   /// Returns true if `rateLimit` has been explicitly set.
-  public var hasRateLimit: Bool {self._rateLimit != nil}
+  public var hasRateLimit: Bool {_storage._rateLimit != nil}
   /// Clears the value of `rateLimit`. Subsequent reads from it will return its default value.
-  public mutating func clearRateLimit() {self._rateLimit = nil}
+  public mutating func clearRateLimit() {_uniqueStorage()._rateLimit = nil}
 
-  public var ingress: [Forge_Network_V1_Rule] = []
+  public var ingress: [Forge_Network_V1_Rule] {
+    get {_storage._ingress}
+    set {_uniqueStorage()._ingress = newValue}
+  }
 
-  public var egress: [Forge_Network_V1_Rule] = []
+  public var egress: [Forge_Network_V1_Rule] {
+    get {_storage._egress}
+    set {_uniqueStorage()._egress = newValue}
+  }
 
-  public var ingressDeny: [Forge_Network_V1_Rule] = []
+  public var ingressDeny: [Forge_Network_V1_Rule] {
+    get {_storage._ingressDeny}
+    set {_uniqueStorage()._ingressDeny = newValue}
+  }
 
-  public var egressDeny: [Forge_Network_V1_Rule] = []
+  public var egressDeny: [Forge_Network_V1_Rule] {
+    get {_storage._egressDeny}
+    set {_uniqueStorage()._egressDeny = newValue}
+  }
+
+  /// Output only, as the following: none of them says anything in a request.
+  public var dialect: Forge_Network_V1_Policy.Dialect {
+    get {_storage._dialect}
+    set {_uniqueStorage()._dialect = newValue}
+  }
+
+  /// admin, standard or baseline, asked in this order.
+  public var tier: String {
+    get {_storage._tier}
+    set {_uniqueStorage()._tier = newValue}
+  }
+
+  /// In the tiers admin and baseline the lower one is asked first.
+  public var priority: UInt32 {
+    get {_storage._priority}
+    set {_uniqueStorage()._priority = newValue}
+  }
+
+  /// How many rules it has in all.
+  public var rules: UInt32 {
+    get {_storage._rules}
+    set {_uniqueStorage()._rules = newValue}
+  }
+
+  /// The policy as a document of its dialect, YAML. Of a policy of Kubernetes' dialects the lists above hold nothing.
+  public var document: String {
+    get {_storage._document}
+    set {_uniqueStorage()._document = newValue}
+  }
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
+  /// The language that a policy is written in.
+  public nonisolated enum Dialect: SwiftProtobuf.Enum, Swift.CaseIterable {
+    public typealias RawValue = Int
+    case unspecified // = 0
+    case native // = 1
+    case networkPolicy // = 2
+    case clusterNetworkPolicy // = 3
+    case UNRECOGNIZED(Int)
+
+    public init() {
+      self = .unspecified
+    }
+
+    public init?(rawValue: Int) {
+      switch rawValue {
+      case 0: self = .unspecified
+      case 1: self = .native
+      case 2: self = .networkPolicy
+      case 3: self = .clusterNetworkPolicy
+      default: self = .UNRECOGNIZED(rawValue)
+      }
+    }
+
+    public var rawValue: Int {
+      switch self {
+      case .unspecified: return 0
+      case .native: return 1
+      case .networkPolicy: return 2
+      case .clusterNetworkPolicy: return 3
+      case .UNRECOGNIZED(let i): return i
+      }
+    }
+
+    // The compiler won't synthesize support with the UNRECOGNIZED case.
+    public static let allCases: [Forge_Network_V1_Policy.Dialect] = [
+      .unspecified,
+      .native,
+      .networkPolicy,
+      .clusterNetworkPolicy,
+    ]
+
+  }
+
   public init() {}
 
-  fileprivate var _selector: Forge_Network_V1_Selector? = nil
-  fileprivate var _allowPorts: Forge_Network_V1_PortRanges? = nil
-  fileprivate var _trustedPeers: Forge_Network_V1_Peers? = nil
-  fileprivate var _rateLimit: UInt32? = nil
+  fileprivate var _storage = _StorageClass.defaultInstance
 }
 
 public nonisolated struct Forge_Network_V1_ApplyFirewallRequest: Sendable {
@@ -542,7 +664,7 @@ public nonisolated struct Forge_Network_V1_Reason: Sendable {
   /// The direction that decides, if one does.
   public var direction: Forge_Network_V1_Direction = .unspecified
 
-  /// The policy that decides; empty where none does.
+  /// The policy that decides, by its name; empty where none does.
   public var policy: String = String()
 
   /// The list that its rule is in: trusted, ingress, egress, ingressDeny or egressDeny.
@@ -686,12 +808,12 @@ nonisolated extension Forge_Network_V1_Direction: SwiftProtobuf._ProtoNameProvid
 }
 
 nonisolated extension Forge_Network_V1_Protocol: SwiftProtobuf._ProtoNameProviding {
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0PROTOCOL_UNSPECIFIED\0\u{1}PROTOCOL_TCP\0\u{1}PROTOCOL_UDP\0\u{1}PROTOCOL_ICMP\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0PROTOCOL_UNSPECIFIED\0\u{1}PROTOCOL_TCP\0\u{1}PROTOCOL_UDP\0\u{1}PROTOCOL_ICMP\0\u{1}PROTOCOL_SCTP\0")
 }
 
 nonisolated extension Forge_Network_V1_PortRange: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".PortRange"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}protocol\0\u{1}first\0\u{1}last\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}protocol\0\u{1}first\0\u{1}last\0\u{1}name\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -702,6 +824,7 @@ nonisolated extension Forge_Network_V1_PortRange: SwiftProtobuf.Message, SwiftPr
       case 1: try { try decoder.decodeSingularEnumField(value: &self.`protocol`) }()
       case 2: try { try decoder.decodeSingularUInt32Field(value: &self.first) }()
       case 3: try { try decoder.decodeSingularUInt32Field(value: &self.last) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.name) }()
       default: break
       }
     }
@@ -717,6 +840,9 @@ nonisolated extension Forge_Network_V1_PortRange: SwiftProtobuf.Message, SwiftPr
     if self.last != 0 {
       try visitor.visitSingularUInt32Field(value: self.last, fieldNumber: 3)
     }
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 4)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -724,6 +850,7 @@ nonisolated extension Forge_Network_V1_PortRange: SwiftProtobuf.Message, SwiftPr
     if lhs.`protocol` != rhs.`protocol` {return false}
     if lhs.first != rhs.first {return false}
     if lhs.last != rhs.last {return false}
+    if lhs.name != rhs.name {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -789,9 +916,49 @@ nonisolated extension Forge_Network_V1_Names: SwiftProtobuf.Message, SwiftProtob
   }
 }
 
+nonisolated extension Forge_Network_V1_LabelRequirement: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".LabelRequirement"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{1}operator\0\u{1}values\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.key) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.`operator`) }()
+      case 3: try { try decoder.decodeRepeatedStringField(value: &self.values) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.key.isEmpty {
+      try visitor.visitSingularStringField(value: self.key, fieldNumber: 1)
+    }
+    if !self.`operator`.isEmpty {
+      try visitor.visitSingularStringField(value: self.`operator`, fieldNumber: 2)
+    }
+    if !self.values.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.values, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Forge_Network_V1_LabelRequirement, rhs: Forge_Network_V1_LabelRequirement) -> Bool {
+    if lhs.key != rhs.key {return false}
+    if lhs.`operator` != rhs.`operator` {return false}
+    if lhs.values != rhs.values {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
 nonisolated extension Forge_Network_V1_Selector: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Selector"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}match_labels\0\u{1}endpoints\0\u{1}vnet\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}match_labels\0\u{1}endpoints\0\u{1}vnet\0\u{3}match_expressions\0\u{3}vnet_labels\0\u{3}vnet_expressions\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -802,6 +969,9 @@ nonisolated extension Forge_Network_V1_Selector: SwiftProtobuf.Message, SwiftPro
       case 1: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &self.matchLabels) }()
       case 2: try { try decoder.decodeSingularMessageField(value: &self._endpoints) }()
       case 3: try { try decoder.decodeSingularStringField(value: &self.vnet) }()
+      case 4: try { try decoder.decodeRepeatedMessageField(value: &self.matchExpressions) }()
+      case 5: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &self.vnetLabels) }()
+      case 6: try { try decoder.decodeRepeatedMessageField(value: &self.vnetExpressions) }()
       default: break
       }
     }
@@ -821,6 +991,15 @@ nonisolated extension Forge_Network_V1_Selector: SwiftProtobuf.Message, SwiftPro
     if !self.vnet.isEmpty {
       try visitor.visitSingularStringField(value: self.vnet, fieldNumber: 3)
     }
+    if !self.matchExpressions.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.matchExpressions, fieldNumber: 4)
+    }
+    if !self.vnetLabels.isEmpty {
+      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: self.vnetLabels, fieldNumber: 5)
+    }
+    if !self.vnetExpressions.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.vnetExpressions, fieldNumber: 6)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -828,6 +1007,9 @@ nonisolated extension Forge_Network_V1_Selector: SwiftProtobuf.Message, SwiftPro
     if lhs.matchLabels != rhs.matchLabels {return false}
     if lhs._endpoints != rhs._endpoints {return false}
     if lhs.vnet != rhs.vnet {return false}
+    if lhs.matchExpressions != rhs.matchExpressions {return false}
+    if lhs.vnetLabels != rhs.vnetLabels {return false}
+    if lhs.vnetExpressions != rhs.vnetExpressions {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1006,81 +1188,174 @@ nonisolated extension Forge_Network_V1_Rule: SwiftProtobuf.Message, SwiftProtobu
 
 nonisolated extension Forge_Network_V1_Policy: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Policy"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}selector\0\u{1}directions\0\u{3}allow_ports\0\u{3}trusted_peers\0\u{3}rate_limit\0\u{1}ingress\0\u{1}egress\0\u{3}ingress_deny\0\u{3}egress_deny\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}selector\0\u{1}directions\0\u{3}allow_ports\0\u{3}trusted_peers\0\u{3}rate_limit\0\u{1}ingress\0\u{1}egress\0\u{3}ingress_deny\0\u{3}egress_deny\0\u{1}dialect\0\u{1}tier\0\u{1}priority\0\u{1}rules\0\u{1}document\0")
+
+  fileprivate class _StorageClass {
+    var _name: String = String()
+    var _selector: Forge_Network_V1_Selector? = nil
+    var _directions: [Forge_Network_V1_Direction] = []
+    var _allowPorts: Forge_Network_V1_PortRanges? = nil
+    var _trustedPeers: Forge_Network_V1_Peers? = nil
+    var _rateLimit: UInt32? = nil
+    var _ingress: [Forge_Network_V1_Rule] = []
+    var _egress: [Forge_Network_V1_Rule] = []
+    var _ingressDeny: [Forge_Network_V1_Rule] = []
+    var _egressDeny: [Forge_Network_V1_Rule] = []
+    var _dialect: Forge_Network_V1_Policy.Dialect = .unspecified
+    var _tier: String = String()
+    var _priority: UInt32 = 0
+    var _rules: UInt32 = 0
+    var _document: String = String()
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _name = source._name
+      _selector = source._selector
+      _directions = source._directions
+      _allowPorts = source._allowPorts
+      _trustedPeers = source._trustedPeers
+      _rateLimit = source._rateLimit
+      _ingress = source._ingress
+      _egress = source._egress
+      _ingressDeny = source._ingressDeny
+      _egressDeny = source._egressDeny
+      _dialect = source._dialect
+      _tier = source._tier
+      _priority = source._priority
+      _rules = source._rules
+      _document = source._document
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
-      case 2: try { try decoder.decodeSingularMessageField(value: &self._selector) }()
-      case 3: try { try decoder.decodeRepeatedEnumField(value: &self.directions) }()
-      case 4: try { try decoder.decodeSingularMessageField(value: &self._allowPorts) }()
-      case 5: try { try decoder.decodeSingularMessageField(value: &self._trustedPeers) }()
-      case 6: try { try decoder.decodeSingularUInt32Field(value: &self._rateLimit) }()
-      case 7: try { try decoder.decodeRepeatedMessageField(value: &self.ingress) }()
-      case 8: try { try decoder.decodeRepeatedMessageField(value: &self.egress) }()
-      case 9: try { try decoder.decodeRepeatedMessageField(value: &self.ingressDeny) }()
-      case 10: try { try decoder.decodeRepeatedMessageField(value: &self.egressDeny) }()
-      default: break
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularStringField(value: &_storage._name) }()
+        case 2: try { try decoder.decodeSingularMessageField(value: &_storage._selector) }()
+        case 3: try { try decoder.decodeRepeatedEnumField(value: &_storage._directions) }()
+        case 4: try { try decoder.decodeSingularMessageField(value: &_storage._allowPorts) }()
+        case 5: try { try decoder.decodeSingularMessageField(value: &_storage._trustedPeers) }()
+        case 6: try { try decoder.decodeSingularUInt32Field(value: &_storage._rateLimit) }()
+        case 7: try { try decoder.decodeRepeatedMessageField(value: &_storage._ingress) }()
+        case 8: try { try decoder.decodeRepeatedMessageField(value: &_storage._egress) }()
+        case 9: try { try decoder.decodeRepeatedMessageField(value: &_storage._ingressDeny) }()
+        case 10: try { try decoder.decodeRepeatedMessageField(value: &_storage._egressDeny) }()
+        case 11: try { try decoder.decodeSingularEnumField(value: &_storage._dialect) }()
+        case 12: try { try decoder.decodeSingularStringField(value: &_storage._tier) }()
+        case 13: try { try decoder.decodeSingularUInt32Field(value: &_storage._priority) }()
+        case 14: try { try decoder.decodeSingularUInt32Field(value: &_storage._rules) }()
+        case 15: try { try decoder.decodeSingularStringField(value: &_storage._document) }()
+        default: break
+        }
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    if !self.name.isEmpty {
-      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
-    }
-    try { if let v = self._selector {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
-    } }()
-    if !self.directions.isEmpty {
-      try visitor.visitPackedEnumField(value: self.directions, fieldNumber: 3)
-    }
-    try { if let v = self._allowPorts {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
-    } }()
-    try { if let v = self._trustedPeers {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 5)
-    } }()
-    try { if let v = self._rateLimit {
-      try visitor.visitSingularUInt32Field(value: v, fieldNumber: 6)
-    } }()
-    if !self.ingress.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.ingress, fieldNumber: 7)
-    }
-    if !self.egress.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.egress, fieldNumber: 8)
-    }
-    if !self.ingressDeny.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.ingressDeny, fieldNumber: 9)
-    }
-    if !self.egressDeny.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.egressDeny, fieldNumber: 10)
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if !_storage._name.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._name, fieldNumber: 1)
+      }
+      try { if let v = _storage._selector {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+      } }()
+      if !_storage._directions.isEmpty {
+        try visitor.visitPackedEnumField(value: _storage._directions, fieldNumber: 3)
+      }
+      try { if let v = _storage._allowPorts {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
+      } }()
+      try { if let v = _storage._trustedPeers {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 5)
+      } }()
+      try { if let v = _storage._rateLimit {
+        try visitor.visitSingularUInt32Field(value: v, fieldNumber: 6)
+      } }()
+      if !_storage._ingress.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._ingress, fieldNumber: 7)
+      }
+      if !_storage._egress.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._egress, fieldNumber: 8)
+      }
+      if !_storage._ingressDeny.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._ingressDeny, fieldNumber: 9)
+      }
+      if !_storage._egressDeny.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._egressDeny, fieldNumber: 10)
+      }
+      if _storage._dialect != .unspecified {
+        try visitor.visitSingularEnumField(value: _storage._dialect, fieldNumber: 11)
+      }
+      if !_storage._tier.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._tier, fieldNumber: 12)
+      }
+      if _storage._priority != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._priority, fieldNumber: 13)
+      }
+      if _storage._rules != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._rules, fieldNumber: 14)
+      }
+      if !_storage._document.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._document, fieldNumber: 15)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Forge_Network_V1_Policy, rhs: Forge_Network_V1_Policy) -> Bool {
-    if lhs.name != rhs.name {return false}
-    if lhs._selector != rhs._selector {return false}
-    if lhs.directions != rhs.directions {return false}
-    if lhs._allowPorts != rhs._allowPorts {return false}
-    if lhs._trustedPeers != rhs._trustedPeers {return false}
-    if lhs._rateLimit != rhs._rateLimit {return false}
-    if lhs.ingress != rhs.ingress {return false}
-    if lhs.egress != rhs.egress {return false}
-    if lhs.ingressDeny != rhs.ingressDeny {return false}
-    if lhs.egressDeny != rhs.egressDeny {return false}
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._name != rhs_storage._name {return false}
+        if _storage._selector != rhs_storage._selector {return false}
+        if _storage._directions != rhs_storage._directions {return false}
+        if _storage._allowPorts != rhs_storage._allowPorts {return false}
+        if _storage._trustedPeers != rhs_storage._trustedPeers {return false}
+        if _storage._rateLimit != rhs_storage._rateLimit {return false}
+        if _storage._ingress != rhs_storage._ingress {return false}
+        if _storage._egress != rhs_storage._egress {return false}
+        if _storage._ingressDeny != rhs_storage._ingressDeny {return false}
+        if _storage._egressDeny != rhs_storage._egressDeny {return false}
+        if _storage._dialect != rhs_storage._dialect {return false}
+        if _storage._tier != rhs_storage._tier {return false}
+        if _storage._priority != rhs_storage._priority {return false}
+        if _storage._rules != rhs_storage._rules {return false}
+        if _storage._document != rhs_storage._document {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
+}
+
+nonisolated extension Forge_Network_V1_Policy.Dialect: SwiftProtobuf._ProtoNameProviding {
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0DIALECT_UNSPECIFIED\0\u{1}DIALECT_NATIVE\0\u{1}DIALECT_NETWORK_POLICY\0\u{1}DIALECT_CLUSTER_NETWORK_POLICY\0")
 }
 
 nonisolated extension Forge_Network_V1_ApplyFirewallRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {

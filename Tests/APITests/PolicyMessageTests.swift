@@ -12,13 +12,13 @@ import Wire
             name: "web",
             selector: EndpointSelector(matchLabels: ["app": "web"], endpoints: ["a", "b"], network: "lan"),
             directions: [.ingress],
-            allowPorts: [PortRange(.tcp, 80...80), PortRange(.udp), PortRange(.icmp)],
+            allowPorts: [PortMatch(.tcp, 80...80), PortMatch(.udp), PortMatch(.icmp)],
             trustedPeers: [
                 .endpoints(EndpointSelector()),
                 .cidr(try CIDR("10.0.0.0/8"), except: [try CIDR("10.1.0.0/16")]),
             ],
             rateLimit: 5, ingress: [PolicyRule(), PolicyRule(peers: [], ports: [])],
-            egress: [PolicyRule(ports: [PortRange(.tcp, 1...65_535)])],
+            egress: [PolicyRule(ports: [PortMatch(.tcp, 1...65_535)])],
             ingressDeny: [PolicyRule(peers: nil, ports: [])],
             egressDeny: [PolicyRule(peers: [.endpoints(EndpointSelector(endpoints: []))])])
         #expect(try FirewallPolicy(Forge_Network_V1_Policy(policy)) == policy)

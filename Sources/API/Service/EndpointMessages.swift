@@ -30,6 +30,13 @@ extension Forge_Network_V1_Endpoint {
             $0.device = endpoint.namespace.device
             $0.inode = endpoint.namespace.inode
         }
+        ports = endpoint.ports.map { port in
+            .with {
+                $0.name = port.name
+                $0.port = UInt32(port.number)
+                $0.protocol = .init(port.transport)
+            }
+        }
     }
 }
 
@@ -43,13 +50,32 @@ extension EndpointRequest {
         for text in message.addresses {
             addresses.append(try parse("ip", text) { text throws(ParseError) in try IPAddress(text) })
         }
+        try Bounds.check("port", count: message.ports.count, atMost: EndpointRequest.portLimit)
+        var ports: [NamedPort] = []
+        for port in message.ports { ports.append(try NamedPort(port)) }
         self.init(
             network: try Bounds.reference(message.vnet, "network"), containerID: message.containerID,
             namespace: try NamespaceSource(message.source), name: message.name.isEmpty ? nil : message.name,
             labels: message.labels, addresses: addresses,
             mac: message.mac.isEmpty
                 ? nil : try parse("mac", message.mac) { text throws(ParseError) in try MACAddress(text) },
-            interfaceName: message.interfaceName.isEmpty ? nil : message.interfaceName)
+            interfaceName: message.interfaceName.isEmpty ? nil : message.interfaceName, ports: ports)
+    }
+}
+
+extension NamedPort {
+    fileprivate init(_ message: Forge_Network_V1_NamedPort) throws(ModelError) {
+        let given: TransportProtocol? =
+            message.protocol == .unspecified ? .tcp : TransportProtocol(message.protocol)
+        guard let transport = given else {
+            throw .invalid(
+                "port \(message.name)", "\(message.protocol.rawValue)",
+                "the protocol must be TCP, UDP or SCTP")
+        }
+        guard let number = UInt16(exactly: message.port) else {
+            throw .invalid("port \(message.name)", "\(message.port)", "ports are 1 to 65535")
+        }
+        self.init(message.name, number, transport)
     }
 }
 

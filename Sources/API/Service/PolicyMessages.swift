@@ -42,16 +42,20 @@ extension FirewallPolicy {
 }
 
 private func readPorts(_ message: Forge_Network_V1_PortRanges, _ field: String) throws(ModelError)
-    -> [PortRange]
+    -> [PortMatch]
 {
-    var ranges: [PortRange] = []
+    var ranges: [PortMatch] = []
     for (index, range) in message.ranges.enumerated() {
         let field = "\(field)[\(index)]"
+        guard range.name.isEmpty else {
+            throw .invalid(field, range.name, "a native policy speaks of ports by number")
+        }
         guard let transport = TransportProtocol(range.protocol) else {
-            throw .invalid(field, "\(range.protocol.rawValue)", "the protocol must be TCP, UDP or ICMP")
+            throw .invalid(
+                field, "\(range.protocol.rawValue)", "the protocol must be TCP, UDP, SCTP or ICMP")
         }
         if range.first == 0, range.last == 0 {
-            ranges.append(PortRange(transport))
+            ranges.append(PortMatch(transport))
             continue
         }
         let last = range.last == 0 ? range.first : range.last
@@ -62,7 +66,7 @@ private func readPorts(_ message: Forge_Network_V1_PortRanges, _ field: String) 
             throw .invalid(
                 field, "\(range.first)-\(last)", "ports are 1 to 65535, the first not above the last")
         }
-        ranges.append(PortRange(transport, first...last))
+        ranges.append(PortMatch(transport, first...last))
     }
     return ranges
 }
@@ -112,6 +116,7 @@ extension TransportProtocol {
         switch message {
         case .tcp: self = .tcp
         case .udp: self = .udp
+        case .sctp: self = .sctp
         case .icmp: self = .icmp
         case .unspecified, .UNRECOGNIZED: return nil
         }
@@ -124,6 +129,16 @@ extension Forge_Network_V1_Policy {
         name = policy.name
         selector = .init(policy.selector)
         directions = Direction.allCases.filter(policy.directions.contains).map { .init($0) }
+        dialect = .init(policy.id.dialect)
+        tier = policy.tier.name
+        switch policy.tier {
+        case .admin(let value), .baseline(let value): priority = UInt32(clamping: value)
+        case .standard: break
+        }
+        self.rules = UInt32(clamping: policy.rules.count)
+        document = policy.yaml
+        // The lists are the native dialect's; what is written in another one stands in `document`.
+        guard policy.id.dialect == .native else { return }
         if let ports = policy.allowPorts { allowPorts = .init(ports) }
         if let peers = policy.trustedPeers { trustedPeers = .init(peers) }
         if let limit = policy.rateLimit { rateLimit = UInt32(clamping: limit) }
@@ -140,6 +155,28 @@ extension Forge_Network_V1_Selector {
         matchLabels = selector.matchLabels
         if let names = selector.endpoints { endpoints = .with { $0.names = names.sorted() } }
         vnet = selector.network ?? ""
+        matchExpressions = selector.labels.matchExpressions.map { .init($0) }
+        vnetLabels = selector.networkLabels.matchLabels
+        vnetExpressions = selector.networkLabels.matchExpressions.map { .init($0) }
+    }
+}
+
+extension Forge_Network_V1_LabelRequirement {
+    fileprivate init(_ requirement: LabelRequirement) {
+        self.init()
+        key = requirement.key
+        `operator` = requirement.condition.rawValue
+        values = requirement.values.sorted()
+    }
+}
+
+extension Forge_Network_V1_Policy.Dialect {
+    fileprivate init(_ dialect: PolicyID.Dialect) {
+        switch dialect {
+        case .native: self = .native
+        case .networkPolicy: self = .networkPolicy
+        case .clusterNetworkPolicy: self = .clusterNetworkPolicy
+        }
     }
 }
 
@@ -163,6 +200,8 @@ extension Forge_Network_V1_Peers {
                         $0.cidr = cidr.description
                         $0.except = except.map(\.description)
                     }
+                // No native policy has one.
+                case .unknown: break
                 }
             }
         }
@@ -170,19 +209,32 @@ extension Forge_Network_V1_Peers {
 }
 
 extension Forge_Network_V1_PortRanges {
-    fileprivate init(_ ranges: [PortRange]) {
+    fileprivate init(_ ports: [PortMatch]) {
         self.init()
-        self.ranges = ranges.map { range in
+        ranges = ports.map { port in
             .with {
-                switch range.transport {
-                case .tcp: $0.protocol = .tcp
-                case .udp: $0.protocol = .udp
-                case .icmp: $0.protocol = .icmp
+                switch port {
+                case .named(let name, let transport):
+                    $0.name = name
+                    if let transport { $0.protocol = .init(transport) }
+                case .range(let range):
+                    $0.protocol = .init(range.transport)
+                    guard range.ports != 0...UInt16.max else { return }
+                    $0.first = UInt32(range.ports.lowerBound)
+                    $0.last = UInt32(range.ports.upperBound)
                 }
-                guard range.ports != 0...UInt16.max else { return }
-                $0.first = UInt32(range.ports.lowerBound)
-                $0.last = UInt32(range.ports.upperBound)
             }
+        }
+    }
+}
+
+extension Forge_Network_V1_Protocol {
+    init(_ transport: TransportProtocol) {
+        switch transport {
+        case .tcp: self = .tcp
+        case .udp: self = .udp
+        case .sctp: self = .sctp
+        case .icmp: self = .icmp
         }
     }
 }

@@ -50,7 +50,7 @@ extension Forge_Network_V1_Reason {
     }
 
     private mutating func name(_ rule: RuleReference) {
-        policy = rule.policy
+        policy = rule.policy.description
         ruleList = rule.list.rawValue
         ruleNumber = UInt32(clamping: rule.number)
         direction = .init(rule.list.direction)
@@ -104,13 +104,14 @@ extension FlowTransport {
     fileprivate init(_ message: Forge_Network_V1_Protocol, _ port: UInt16) throws(ModelError) {
         switch (message, port) {
         case (.unspecified, 0): self = .any
-        case (.tcp, 0), (.udp, 0): throw .invalid("port", "0", "must be from 1 to 65535")
+        case (.tcp, 0), (.udp, 0), (.sctp, 0): throw .invalid("port", "0", "must be from 1 to 65535")
         case (.unspecified, _), (.tcp, _): self = .tcp(port)
         case (.udp, _): self = .udp(port)
+        case (.sctp, _): self = .sctp(port)
         case (.icmp, 0): self = .icmp
         case (.icmp, _): throw .invalid("port", "\(port)", "ICMP has no ports")
         case (.UNRECOGNIZED(let number), _):
-            throw .invalid("protocol", "\(number)", "must be TCP, UDP or ICMP")
+            throw .invalid("protocol", "\(number)", "must be TCP, UDP, SCTP or ICMP")
         }
     }
 }

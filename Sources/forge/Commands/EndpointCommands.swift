@@ -25,6 +25,8 @@ struct Attach: AsyncParsableCommand {
 
     @OptionGroup var labels: LabelOptions
 
+    @OptionGroup var ports: NamedPortOptions
+
     @Option(help: ArgumentHelp("A static address, at most one of each family.", valueName: "address"))
     var ip: [String] = []
 
@@ -46,6 +48,7 @@ struct Attach: AsyncParsableCommand {
 
     func run() async throws {
         let labels = try labels.read()
+        let ports = try ports.read()
         let name = try given(name, "name")
         let mac = try given(mac, "mac")
         let ifname = try given(ifname, "ifname")
@@ -61,6 +64,7 @@ struct Attach: AsyncParsableCommand {
                     $0.addresses = ip
                     $0.mac = mac
                     $0.interfaceName = ifname
+                    $0.ports = ports
                 }
             ).endpoint
         }

@@ -73,11 +73,8 @@ struct PolicyList: AsyncParsableCommand {
                 Column("DIRECTIONS") { policy in
                     policy.directions.map { $0 == .ingress ? "ingress" : "egress" }.joined(separator: ",")
                 },
-                Column("ALLOWS") { policy in
-                    let trusted = policy.hasAllowPorts || policy.hasTrustedPeers ? 1 : 0
-                    return "\(trusted + policy.ingress.count + policy.egress.count)"
-                },
-                Column("DENIES") { "\($0.ingressDeny.count + $0.egressDeny.count)" },
+                Column("TIER") { $0.tier == "standard" ? $0.tier : "\($0.tier) \($0.priority)" },
+                Column("RULES") { "\($0.rules)" },
                 Column("RATE LIMIT") { $0.hasRateLimit ? "\($0.rateLimit)/s" : "" },
             ],
             quietly: \.name)
@@ -169,6 +166,7 @@ struct PolicyExplain: AsyncParsableCommand {
         switch range.transport {
         case .tcp: request.protocol = .tcp
         case .udp: request.protocol = .udp
+        case .sctp: request.protocol = .sctp
         case .icmp: request.protocol = .icmp
         }
         if range.transport != .icmp { request.port = UInt32(range.ports.lowerBound) }

@@ -1,5 +1,8 @@
 internal import ArgumentParser
 internal import Model
+internal import Protos
+internal import SwiftProtobuf
+internal import Wire
 
 /// `--label K=V`, as often as needed.
 struct LabelOptions: ParsableArguments {
@@ -21,6 +24,35 @@ struct LabelOptions: ParsableArguments {
             }
         }
         return labels
+    }
+}
+
+/// `--port NAME=PORT[/PROTOCOL]`, as often as needed.
+struct NamedPortOptions: ParsableArguments {
+    @Option(
+        name: .customLong("port"),
+        help: ArgumentHelp(
+            "A port that policies may call by name, such as http=80/tcp.", valueName: "name=port"))
+    var texts: [String] = []
+
+    func read() throws -> [Forge_Network_V1_NamedPort] {
+        try texts.map { text in
+            do throws(ParseError) {
+                let port = try NamedPort(text)
+                return .with {
+                    $0.name = port.name
+                    $0.port = UInt32(port.number)
+                    switch port.transport {
+                    case .tcp: $0.protocol = .tcp
+                    case .udp: $0.protocol = .udp
+                    case .sctp: $0.protocol = .sctp
+                    case .icmp: $0.protocol = .icmp
+                    }
+                }
+            } catch {
+                throw Failure(error)
+            }
+        }
     }
 }
 

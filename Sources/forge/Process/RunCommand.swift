@@ -27,6 +27,8 @@ struct RunCommand: ParsableCommand {
 
     @OptionGroup var labels: LabelOptions
 
+    @OptionGroup var ports: NamedPortOptions
+
     @Option(name: .customLong("ip"), help: "A static address, one of each family at most.")
     var addresses: [String] = []
 
@@ -87,6 +89,7 @@ struct RunCommand: ParsableCommand {
         request.name = try given(name, "name")
         request.addresses = addresses
         request.labels = try labels.read()
+        request.ports = try ports.read()
         return request
     }
 
