@@ -99,6 +99,13 @@ package struct BridgePlane: ~Copyable, Sendable {
         return EnsuredBridge(index: link.index, change: !wasUp ? .disturbed : isChanged ? .converged : .none)
     }
 
+    /// Takes bridges down, so that nothing passes them; `ensureBridge` sets one up again.
+    package mutating func takeDown(_ bridges: [UInt32]) throws(BridgeError) {
+        let requests = bridges.map { Request.changeLink(.index($0), LinkChange(isUp: false)) }
+        guard !requests.isEmpty else { return }
+        try ask(requests, "cannot take bridges down") { $1 == .noDevice }
+    }
+
     /// Removes a bridge of the network; succeeds if there is none. Its endpoints should be detached before.
     package mutating func removeBridge(_ network: Network, segment: Int = 0) throws(BridgeError) {
         guard let link = try ourBridge(network.bridgeName(segment: segment), network) else { return }

@@ -11,6 +11,9 @@ struct ElementChanges {
     /// `net.core.wmem_max`, whose stock value is 212,992.
     static let sizeLimit = 400_000
 
+    /// Elements of one transaction: each with its headers and attributes stays below 160 bytes.
+    private static let countLimit = sizeLimit / 160
+
     init() {}
 
     init(_ delta: RulesetDelta) {
@@ -40,110 +43,55 @@ struct ElementChanges {
         }
     }
 
-    /// One transaction if it fits into a socket's buffer. Else several, in an order in which every flow is at
-    /// any moment judged by the old rules, by the new ones, or denied.
-    func batches(_ delta: RulesetDelta) -> [NftBatch] {
+    /// What concerns sets that there is only one copy of.
+    var ofSingleSets: ElementChanges {
+        var changes = ElementChanges()
+        for part in removed where !Generation.hasTwo(part.set) { changes.remove(part) }
+        for part in added where !Generation.hasTwo(part.set) { changes.add(part) }
+        return changes
+    }
+
+    /// All of it as one transaction.
+    func batch(_ delta: RulesetDelta, _ generation: Generation) -> NftBatch {
         var whole = NftBatch()
         for limit in delta.addedLimits { whole.create(limit) }
-        for (set, elements) in removed where !elements.isEmpty { whole.remove(elements, from: set) }
-        for (set, elements) in added where !elements.isEmpty { whole.add(elements, to: set) }
+        for (set, elements) in removed where !elements.isEmpty {
+            whole.remove(elements, from: generation.set(set))
+        }
+        for (set, elements) in added where !elements.isEmpty { whole.add(elements, to: generation.set(set)) }
         for limit in delta.removedLimits { whole.delete(limit) }
-        if whole.encodedSize <= Self.sizeLimit { return whole.isEmpty ? [] : [whole] }
-        return split(delta)
+        return whole
     }
 
-    private func split(_ delta: RulesetDelta) -> [NftBatch] {
-        var batches: [NftBatch] = []
-        var current = NftBatch()
-        func flush() {
-            if !current.isEmpty { batches.append(current) }
-            current = NftBatch()
-        }
-        func each(
-            _ list: [(set: NftSet, elements: [NftElement])], _ names: (String) -> Bool,
-            _ put: (NftElement, NftSet) -> Void
-        ) {
-            for (set, elements) in list where names(set.name) {
-                for element in elements { put(element, set) }
-            }
-        }
-        func isPort(_ name: String) -> Bool { name == KernelLayout.ports.name }
-        func isPair(_ name: String) -> Bool { name.hasSuffix("_pairs") }
-
-        for limit in delta.addedLimits { current.create(limit) }
-        flush()
-        // 1. Classes that nothing points at yet.
-        batches += chunks(of: added.filter { isPort($0.set.name) }, with: [])
-        // 2. Pairs that are new or changed: they go before what addresses say.
-        let newPairs = added.filter { isPair($0.set.name) }
-        let newKeys = Set(
-            newPairs.flatMap { part in part.elements.map { [UInt8](part.set.name.utf8) + $0.key } })
-        let oldPairs = removed.filter { isPair($0.set.name) }
-        let replaced = oldPairs.map { part in
-            (
-                set: part.set,
-                elements: part.elements.filter { newKeys.contains([UInt8](part.set.name.utf8) + $0.key) }
-            )
-        }
-        let gone = oldPairs.map { part in
-            (
-                set: part.set,
-                elements: part.elements.filter { !newKeys.contains([UInt8](part.set.name.utf8) + $0.key) }
-            )
-        }
-        batches += chunks(of: newPairs, with: replaced)
-        // 3. Everything else, old out before new in.
-        func isOther(_ part: (set: NftSet, elements: [NftElement])) -> Bool {
-            !isPort(part.set.name) && !isPair(part.set.name)
-        }
-        batches += chunks(of: [], with: removed.filter(isOther))
-        batches += chunks(of: added.filter(isOther), with: [])
-        // 4. Pairs that are gone, and classes that nothing points at any more.
-        batches += chunks(of: [], with: gone + removed.filter { isPort($0.set.name) })
-        for limit in delta.removedLimits { current.delete(limit) }
-        flush()
-        return batches
+    /// Transactions within the limit, removals first, for sets that nothing depends on meanwhile.
+    func parts(_ generation: Generation) -> [NftBatch] {
+        Self.parts(removed) { $0.remove($1, from: generation.set($2)) }
+            + Self.parts(added) { $0.add($1, to: generation.set($2)) }
     }
 
-    /// Transactions within the limit. An element that is replaced leaves and comes in the same one.
-    private func chunks(
-        of added: [(set: NftSet, elements: [NftElement])],
-        with removed: [(set: NftSet, elements: [NftElement])]
+    private static func parts(
+        _ list: [(set: NftSet, elements: [NftElement])],
+        _ put: (inout NftBatch, [NftElement], NftSet) -> Void
     ) -> [NftBatch] {
         var batches: [NftBatch] = []
-        // An element with its headers and attributes stays below 160 bytes, so this many fit.
-        let most = Self.sizeLimit / 160 / 2
-        var leaving: [[UInt8]: NftElement] = [:]
-        for (set, elements) in removed {
-            for element in elements { leaving[[UInt8](set.name.utf8) + element.key] = element }
-        }
-        for (set, elements) in added {
+        var batch = NftBatch()
+        var room = countLimit
+        for (set, elements) in list {
             var start = 0
             while start < elements.count {
                 // An interval is two elements and must not be torn.
-                var end = min(start + most, elements.count)
+                var end = min(start + room, elements.count)
                 while end < elements.count, elements[end].isIntervalEnd { end += 1 }
-                var batch = NftBatch()
-                let part = Array(elements[start..<end])
-                let out = part.compactMap { leaving.removeValue(forKey: [UInt8](set.name.utf8) + $0.key) }
-                if !out.isEmpty { batch.remove(out, from: set) }
-                batch.add(part, to: set)
-                batches.append(batch)
+                put(&batch, Array(elements[start..<end]), set)
+                room -= end - start
                 start = end
+                guard room <= 0 else { continue }
+                batches.append(batch)
+                batch = NftBatch()
+                room = countLimit
             }
         }
-        for (set, elements) in removed {
-            let rest = elements.filter { leaving[[UInt8](set.name.utf8) + $0.key] != nil }
-            var start = 0
-            while start < rest.count {
-                var end = min(start + 2 * most, rest.count)
-                while end < rest.count, rest[end].isIntervalEnd { end += 1 }
-                var batch = NftBatch()
-                batch.remove(Array(rest[start..<end]), from: set)
-                batches.append(batch)
-                start = end
-            }
-        }
+        if !batch.isEmpty { batches.append(batch) }
         return batches
     }
 }

@@ -7,7 +7,11 @@ internal import Wire
 /// Owned by one actor. Each mutation is one nf_tables transaction: it is in force when the call returns, or
 /// nothing has changed.
 package struct FirewallPlane: ~Copyable {
-    fileprivate var socket: NetlinkSocket<NetfilterProtocol>
+    var socket: NetlinkSocket<NetfilterProtocol>
+    /// Whether the tables are ours alone to change: nobody can flush them.
+    let tables: TableOwnership
+    /// The copy of the large sets that is in force.
+    var generation = Generation.first
     package private(set) var compiler = PolicyCompiler()
     private var networks: [String: KnownNetwork] = [:]
     private var networkNumbers = NumberAllocator<String>()
@@ -27,10 +31,19 @@ package struct FirewallPlane: ~Copyable {
     }
 
     /// Opens a socket in the calling thread's network namespace, which is the fabric's.
-    package init() throws(FirewallError) {
-        do throws(NetlinkError) { socket = try NetlinkSocket() } catch {
+    ///
+    /// - Parameter ownsTables: keep others from changing our tables, where the kernel can.
+    package init(ownsTables: Bool = true) throws(FirewallError) {
+        var opened: NetlinkSocket<NetfilterProtocol>
+        do throws(NetlinkError) { opened = try NetlinkSocket() } catch {
             throw FirewallError(code: .kernel, context: "open nf_tables", cause: error)
         }
+        do throws(NetlinkError) {
+            tables = ownsTables ? try TableOwnership(probing: &opened) : .shared
+        } catch {
+            throw FirewallError(code: .kernel, context: "ask who may change tables", cause: error)
+        }
+        socket = opened
     }
 
     // MARK: Changes
@@ -51,6 +64,7 @@ package struct FirewallPlane: ~Copyable {
             self.endpoints[endpoint.id] = endpoint
             _ = compiler.setEndpoint(endpoint)
         }
+        try claim()
         try reconcile()
     }
 
@@ -142,116 +156,12 @@ package struct FirewallPlane: ~Copyable {
     /// Removes both tables: the namespace is as it was before us.
     package mutating func destroy() throws(FirewallError) {
         var batch = NftBatch()
-        for table in [KernelLayout.policyTable, KernelLayout.spoofingTable] {
-            // Creating first makes the deletion succeed whether or not the table is there.
-            batch.create(table)
-            batch.delete(table)
-        }
+        for table in KernelLayout.tables { batch.destroy(tables.marked(table)) }
         try commit(batch, "remove tables")
     }
 
-    // MARK: Reconciliation
-
-    /// Compares the kernel with what it should hold and mends the difference.
-    /// - Returns: true if anything was amiss.
-    @discardableResult
-    package mutating func reconcile() throws(FirewallError) -> Bool {
-        guard try structureIsIntact() else {
-            try rebuild()
-            return true
-        }
-        var changes = ElementChanges()
-        for (set, desired) in desiredElements() {
-            let observed: [NftElement]
-            do throws(NetlinkError) { observed = try socket.elements(of: set) } catch {
-                throw FirewallError(code: .kernel, context: "read set \(set.name)", cause: error)
-            }
-            let have = Set(observed.map(\.identity))
-            let want = Set(desired.map(\.identity))
-            if have == want { continue }
-            changes.remove((set, observed.filter { !want.contains($0.identity) }))
-            changes.add((set, desired.filter { !have.contains($0.identity) }))
-        }
-        guard !changes.isEmpty else { return false }
-        try apply(changes, RulesetDelta(), "reconcile")
-        return true
-    }
-
-    /// Replaces both tables in one transaction that denies everything new, then fills the sets: at no moment
-    /// is more allowed than should be.
-    private mutating func rebuild() throws(FirewallError) {
-        var batch = NftBatch()
-        for table in [KernelLayout.policyTable, KernelLayout.spoofingTable] {
-            batch.create(table)
-            batch.delete(table)
-            batch.create(table)
-        }
-        for set in KernelLayout.policySets + KernelLayout.spoofingSets { batch.create(set) }
-        let policy = PolicyChains()
-        let spoofing = SpoofingChains()
-        for chain in policy.chains + spoofing.chains { batch.create(chain) }
-        batch.create(KernelLayout.versionMark)
-        batch.add(KernelLayout.portedNumbers.map { NftElement(key: [$0]) }, to: KernelLayout.portedProtocols)
-        for rule in policy.rules + spoofing.rules { batch.add(rule) }
-        for limit in compiler.limits.values { batch.create(limit) }
-        let elements = desiredElements().filter { $0.set.name != KernelLayout.portedProtocols.name }
-        var whole = batch
-        for (set, elements) in elements { whole.add(elements, to: set) }
-        if whole.encodedSize <= ElementChanges.sizeLimit {
-            try commit(whole, "build tables")
-            return
-        }
-        // Bridges and ports come first: until their elements are there, packets between endpoints are not
-        // judged at all.
-        let guards: Set = [
-            KernelLayout.bridges.name, KernelLayout.closedBridges.name, KernelLayout.guardedPorts.name,
-        ]
-        for (set, elements) in elements where guards.contains(set.name) { batch.add(elements, to: set) }
-        try commit(batch, "build tables")
-        var changes = ElementChanges()
-        for part in elements where !guards.contains(part.set.name) { changes.add(part) }
-        try apply(changes, RulesetDelta(), "fill tables")
-    }
-
-    /// Every chain is there with its number of rules, in the version of the layout that this program writes.
-    private mutating func structureIsIntact() throws(FirewallError) -> Bool {
-        let policy = PolicyChains()
-        let spoofing = SpoofingChains()
-        do throws(NetlinkError) {
-            for (table, chains, rules, sets) in [
-                (
-                    KernelLayout.policyTable, policy.chains + [KernelLayout.versionMark], policy.rules,
-                    KernelLayout.policySets
-                ),
-                (KernelLayout.spoofingTable, spoofing.chains, spoofing.rules, KernelLayout.spoofingSets),
-            ] {
-                guard
-                    try socket.listTables().contains(where: {
-                        $0.family == table.family && $0.name == table.name
-                    })
-                else { return false }
-                let limitChains = table == KernelLayout.policyTable ? compiler.limits.values.map(\.name) : []
-                let names = Set(try socket.listChains(table).map(\.name))
-                guard names == Set(chains.map(\.name) + limitChains) else { return false }
-                guard Set(try socket.listSets(table).map(\.name)).isSuperset(of: sets.map(\.name)) else {
-                    return false
-                }
-                var counts: [String: Int] = [:]
-                for rule in try socket.listRules(table) { counts[rule.chain, default: 0] += 1 }
-                for rule in rules { counts[rule.chain, default: 0] -= 1 }
-                for limit in compiler.limits.values where table == KernelLayout.policyTable {
-                    counts[limit.name, default: 0] -= limit.bounds.count * IPFamily.allCases.count
-                }
-                guard counts.values.allSatisfy({ $0 == 0 }) else { return false }
-            }
-        } catch {
-            throw FirewallError(code: .kernel, context: "read tables", cause: error)
-        }
-        return true
-    }
-
     /// All elements that we write, by set.
-    private func desiredElements() -> [(set: NftSet, elements: [NftElement])] {
+    func desiredElements() -> [(set: NftSet, elements: [NftElement])] {
         var changes = ElementChanges()
         changes.add((KernelLayout.portedProtocols, KernelLayout.portedNumbers.map { NftElement(key: [$0]) }))
         for known in networks.values {
@@ -323,20 +233,6 @@ package struct FirewallPlane: ~Copyable {
             changes.remove((KernelLayout.spoofed, stale.map { NftElement(key: $0.key) }))
         } catch {
             throw FirewallError(code: .kernel, context: "read counters", cause: error)
-        }
-    }
-
-    // MARK: Transactions
-
-    private mutating func apply(
-        _ changes: ElementChanges, _ delta: RulesetDelta, _ context: String
-    ) throws(FirewallError) {
-        for batch in changes.batches(delta) { try commit(batch, context) }
-    }
-
-    private mutating func commit(_ batch: NftBatch, _ context: String) throws(FirewallError) {
-        do throws(NetlinkError) { try socket.commit(batch) } catch {
-            throw FirewallError(code: .kernel, context: context, cause: error)
         }
     }
 }

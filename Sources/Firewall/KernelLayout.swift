@@ -10,8 +10,10 @@ package enum KernelLayout {
     /// Pins the source addresses of every port.
     package static let spoofingTable = NftTable(family: .bridge, name: "forge")
 
-    /// An empty chain whose name says which layout the tables have: another one is replaced, not mended.
-    static let versionMark = NftChain(table: policyTable, name: "layout_4")
+    static let tables = [policyTable, spoofingTable]
+
+    /// Tables of another layout are replaced, not mended; see `Generation.mark`.
+    static let version = 5
 
     // MARK: Sets of the policy table
 

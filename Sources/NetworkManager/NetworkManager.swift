@@ -24,6 +24,8 @@ public actor NetworkManager {
         /// Whether the fabric has its network namespace to itself and may set namespace-wide switches, such
         /// as strict connection tracking, as it likes.
         public var ownsNamespace: Bool
+        /// Keep others from changing our nf_tables, where the kernel can; false mends what they did instead.
+        package var ownsTables = true
 
         public init(stateDirectory: String, ownsNamespace: Bool) {
             self.stateDirectory = stateDirectory
@@ -56,7 +58,7 @@ public actor NetworkManager {
         home = try HomeNamespace()
         store = try SQLiteStore(path: configuration.stateDirectory + "/fabric.db")
         bridge = try BridgePlane()
-        firewall = try FirewallPlane()
+        firewall = try FirewallPlane(ownsTables: configuration.ownsTables)
         connections = try ConnectionTable()
         try prepareNamespace()
         try adopt()

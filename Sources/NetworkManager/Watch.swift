@@ -16,11 +16,13 @@ extension NetworkManager {
             Task { [weak self] in
                 for await change in links.changes { await self?.handle(change) }
             })
-        let rules = try Self.watchRules(ownPort: firewall.port)
-        watch(
-            Task { [weak self] in
-                for await _ in rules.changes { await self?.reconcileAndLog("somebody changed the ruleset") }
-            })
+        if !firewall.ownsTables {
+            let rules = try Self.watchRules(ownPort: firewall.port)
+            watch(
+                Task { [weak self] in
+                    for await _ in rules.changes { await self?.mendRules() }
+                })
+        }
         watch(
             Task { [weak self] in
                 while !Task.isCancelled {
@@ -91,6 +93,15 @@ extension NetworkManager {
         } catch {
             log.error("repair", metadata: ["network": "\(network.name)", "error": "\(error)"])
         }
+    }
+
+    /// What others can do to rules, they can do whole: until these are back nothing passes our bridges.
+    /// Reconciling sets the bridges up again.
+    private func mendRules() {
+        do { try bridge.takeDown(bridges.values.flatMap(\.self)) } catch {
+            log.error("take bridges down", metadata: ["error": "\(error)"])
+        }
+        reconcileAndLog("somebody changed the ruleset")
     }
 
     private func reconcileAndLog(_ cause: String?) {

@@ -37,7 +37,7 @@ package struct NftBatch: Hashable, Sendable {
     /// Deletes the table whether it is there or not.
     package mutating func destroy(_ table: NftTable) {
         // NFT_MSG_DESTROYTABLE is younger than the oldest kernel we run on; this does the same.
-        create(NftTable(family: table.family, name: table.name))
+        create(table)
         delete(table)
     }
 

@@ -8,6 +8,8 @@ package struct NftTable: Hashable, Sendable {
         package static let dormant = Flags(rawValue: 0x1)
         /// It goes when the socket that made it is closed, and only that socket may change it.
         package static let owner = Flags(rawValue: 0x2)
+        /// With `owner`: it stays when the socket is closed, and the next to ask for it owns it. Linux 6.9.
+        package static let persist = Flags(rawValue: 0x4)
     }
 
     package var family: NftFamily

@@ -48,10 +48,6 @@ private let patience = 3.0
             ["ip", "link", "set", link, "down"],
             ["ip", "link", "set", bridge, "down"],
             ["ip", "addr", "del", "10.77.0.1/24", "dev", bridge],
-            ["nft", "flush", "ruleset"],
-            ["nft", "delete", "table", "bridge", "forge"],
-            ["nft", "flush", "chain", "inet", "forge", "forward"],
-            ["nft", "flush", "map", "inet", "forge", "identity4"],
         ] {
             let rules = try fabric.rules
             let manager = try #require(fabric.processes).manager
@@ -68,6 +64,36 @@ private let patience = 3.0
         }
         #expect(try fabric.succeed("endpoint inspect a") == inspected)
         #expect(try fabric.succeed("endpoint ls -q").split(separator: "\n").count == 2)
+    }
+
+    @Test(arguments: owners)
+    func `rules that somebody flushes stay as they are, or are there again soon`(owner: FabricFixture.Owner)
+        throws
+    {
+        let fabric = try FabricFixture(owner)
+        let containers = try pair(fabric)
+        let rules = try fabric.rules
+        // Linux 6.9 and later.
+        let isOwned = rules.contains { $0.contains("flags owner") }
+        for attack in [
+            "flush ruleset", "delete table bridge forge", "flush chain inet forge forward",
+            "flush map inet forge identity4",
+        ] {
+            let manager = try #require(fabric.processes).manager
+            let done = try ProcessPlan(
+                ["nsenter", "-n", "-t", "\(manager)", "nft"] + attack.split(separator: " ").map(String.init)
+            ).run(timeoutSeconds: 5)
+            // nft passes over tables that have an owner when it flushes all.
+            let isRefused = isOwned && attack != "flush ruleset"
+            #expect(done.status.code == (isRefused ? 1 : 0), "\(attack) \(done.errors)")
+            if isOwned { #expect(try fabric.rules == rules, "after \(attack)") }
+            #expect(
+                try eventually(seconds: patience) { try fabric.rules == rules },
+                "after \(attack) the rules are not as before: \(fabric.log)")
+            #expect(
+                try eventually(seconds: patience) { try Self.ping(containers) },
+                "after \(attack) no ping comes through: \(fabric.log)")
+        }
     }
 
     @Test(arguments: owners)

@@ -1,0 +1,175 @@
+internal import Model
+internal import Netlink
+internal import Wire
+
+/// Making the kernel hold what it should.
+extension FirewallPlane {
+    /// Compares the kernel with what it should hold and mends the difference.
+    /// - Returns: true if anything was amiss.
+    @discardableResult
+    package mutating func reconcile() throws(FirewallError) -> Bool {
+        guard try structureIsIntact() else {
+            try rebuild()
+            return true
+        }
+        var changes = ElementChanges()
+        for (set, desired) in desiredElements() {
+            let observed: [NftElement]
+            do throws(NetlinkError) { observed = try socket.elements(of: generation.set(set)) } catch {
+                throw FirewallError(code: .kernel, context: "read set \(set.name)", cause: error)
+            }
+            let have = Set(observed.map(\.identity))
+            let want = Set(desired.map(\.identity))
+            if have == want { continue }
+            changes.remove((set, observed.filter { !want.contains($0.identity) }))
+            changes.add((set, desired.filter { !have.contains($0.identity) }))
+        }
+        guard !changes.isEmpty else { return false }
+        try apply(changes, RulesetDelta(), "reconcile")
+        return true
+    }
+
+    /// Replaces both tables in one transaction that denies everything new, then fills the sets: at no moment
+    /// is more allowed than should be.
+    private mutating func rebuild() throws(FirewallError) {
+        generation = .first
+        var batch = NftBatch()
+        for table in KernelLayout.tables {
+            batch.destroy(tables.marked(table))
+            batch.create(tables.marked(table))
+        }
+        for set in KernelLayout.policySets + KernelLayout.spoofingSets { batch.create(set) }
+        let policy = PolicyChains()
+        let spoofing = SpoofingChains()
+        for chain in policy.chains + spoofing.chains { batch.create(chain) }
+        batch.create(generation.mark)
+        batch.add(KernelLayout.portedNumbers.map { NftElement(key: [$0]) }, to: KernelLayout.portedProtocols)
+        for rule in policy.rules + spoofing.rules { batch.add(rule) }
+        for limit in compiler.limits.values { batch.create(limit) }
+        let elements = desiredElements().filter { $0.set.name != KernelLayout.portedProtocols.name }
+        var whole = batch
+        for (set, elements) in elements { whole.add(elements, to: set) }
+        if whole.encodedSize <= ElementChanges.sizeLimit {
+            try commit(whole, "build tables")
+            return
+        }
+        // Bridges and ports come first: until their elements are there, packets between endpoints are not
+        // judged at all.
+        func guards(_ set: NftSet) -> Bool {
+            [KernelLayout.bridges, KernelLayout.closedBridges, KernelLayout.guardedPorts].contains(set)
+        }
+        for (set, elements) in elements where guards(set) { batch.add(elements, to: set) }
+        try commit(batch, "build tables")
+        var rest = ElementChanges()
+        for part in elements where !guards(part.set) { rest.add(part) }
+        for batch in rest.parts(generation) { try commit(batch, "fill tables") }
+    }
+
+    /// Every chain is there with its number of rules, in the version of the layout that this program writes.
+    private mutating func structureIsIntact() throws(FirewallError) -> Bool {
+        let policy = PolicyChains()
+        let spoofing = SpoofingChains()
+        do throws(NetlinkError) {
+            let present = try socket.listTables()
+            for table in KernelLayout.tables
+            where !present.contains(where: { $0.family == table.family && $0.name == table.name }) {
+                return false
+            }
+            let known = Set(try socket.listChains(KernelLayout.policyTable).map(\.name))
+            guard
+                let current = [Generation.first, Generation.first.other].first(where: {
+                    known.contains($0.mark.name)
+                })
+            else { return false }
+            generation = current
+            for (table, chains, rules, sets) in [
+                (
+                    KernelLayout.policyTable, policy.chains + [current.mark], policy.rules,
+                    KernelLayout.policySets.map(current.set)
+                ),
+                (KernelLayout.spoofingTable, spoofing.chains, spoofing.rules, KernelLayout.spoofingSets),
+            ] {
+                let limits = table == KernelLayout.policyTable ? Array(compiler.limits.values) : []
+                let names = Set(try socket.listChains(table).map(\.name))
+                guard names == Set(chains.map(\.name) + limits.map(\.name)) else { return false }
+                let setNames = Set(try socket.listSets(table).map(\.name))
+                guard setNames.isSuperset(of: sets.map(\.name)) else { return false }
+                // Left by one who died while building the other copy.
+                guard setNames.isDisjoint(with: leftovers(table)) else { return false }
+                var counts: [String: Int] = [:]
+                for rule in try socket.listRules(table) { counts[rule.chain, default: 0] += 1 }
+                for rule in rules { counts[rule.chain, default: 0] -= 1 }
+                for limit in limits {
+                    counts[limit.name, default: 0] -= PolicyChains.limit(limit).rules.count
+                }
+                guard counts.values.allSatisfy({ $0 == 0 }) else { return false }
+            }
+        } catch {
+            throw FirewallError(code: .kernel, context: "read tables", cause: error)
+        }
+        return true
+    }
+
+    private func leftovers(_ table: NftTable) -> [String] {
+        table == KernelLayout.policyTable ? Generation.sets.map { generation.other.set($0).name } : []
+    }
+
+    // MARK: Transactions
+
+    /// Puts changes in force, all of them at once.
+    mutating func apply(
+        _ changes: ElementChanges, _ delta: RulesetDelta, _ context: String
+    ) throws(FirewallError) {
+        let batch = changes.batch(delta, generation)
+        guard batch.encodedSize > ElementChanges.sizeLimit else {
+            try commit(batch, context)
+            return
+        }
+        try stage(changes.ofSingleSets, delta, context)
+    }
+
+    /// Builds the other copy of the large sets in parts and turns the rules to it.
+    ///
+    /// - Parameter changes: of the other sets; they are small.
+    private mutating func stage(
+        _ changes: ElementChanges, _ delta: RulesetDelta, _ context: String
+    ) throws(FirewallError) {
+        let next = generation.other
+        var first = NftBatch()
+        for set in Generation.sets { first.create(next.set(set)) }
+        for limit in delta.addedLimits { first.create(limit) }
+        try commit(first, context)
+        do throws(FirewallError) {
+            var content = ElementChanges()
+            for part in desiredElements() where Generation.hasTwo(part.set) { content.add(part) }
+            for part in content.parts(next) { try commit(part, context) }
+
+            var turn = changes.batch(RulesetDelta(), generation)
+            if turn.encodedSize > ElementChanges.sizeLimit / 2 {
+                for part in changes.parts(generation) { try commit(part, context) }
+                turn = NftBatch()
+            }
+            let policy = PolicyChains()
+            for chain in policy.chains { turn.flush(chain) }
+            for rule in policy.rules { turn.add(next.rule(rule)) }
+            turn.delete(generation.mark)
+            turn.create(next.mark)
+            for set in Generation.sets { turn.delete(generation.set(set)) }
+            for limit in delta.removedLimits { turn.delete(limit) }
+            try commit(turn, context)
+        } catch {
+            var undo = NftBatch()
+            for set in Generation.sets { undo.delete(next.set(set)) }
+            for limit in delta.addedLimits { undo.delete(limit) }
+            try? commit(undo, context)
+            throw error
+        }
+        generation = next
+    }
+
+    mutating func commit(_ batch: NftBatch, _ context: String) throws(FirewallError) {
+        do throws(NetlinkError) { try socket.commit(batch) } catch {
+            throw FirewallError(code: .kernel, context: context, cause: error)
+        }
+    }
+}
