@@ -24,6 +24,15 @@ package protocol FabricControl: Sendable {
     /// Those of one network, or all where `network` is nil.
     func endpoints(network: String?) async throws -> [NetworkMember]
 
+    /// Keys of `remove` that are not there are no error.
+    func relabel(endpoint: String, set: Labels, remove: [String]) async throws -> NetworkMember
+    func relabel(network: String, set: Labels, remove: [String]) async throws -> Network
+    /// Cuts an endpoint off, for a time or (nil) until it is released.
+    func quarantine(_ name: String, for duration: Duration?, allowing: [QuarantineException]) async throws
+        -> NetworkMember
+    /// - Returns: the endpoint, nil if it is gone.
+    func endQuarantine(_ name: String) async throws -> NetworkMember?
+
     /// Creates or replaces policies by name: all or none.
     /// - Returns: what happened to each, in order.
     func apply(_ policies: [FirewallPolicy]) async throws -> [PolicyChange]

@@ -24,6 +24,11 @@ struct RuleOrder: Hashable, Comparable {
         self.index = index
     }
 
+    /// Of all exceptions of a quarantine: their order does not matter.
+    init(quarantine: Void) {
+        (tier, priority, policy, index) = (.standard, 1, "", 0)
+    }
+
     static func < (a: RuleOrder, b: RuleOrder) -> Bool {
         if a.tier != b.tier { return a.tier.rawValue < b.tier.rawValue }
         if a.priority != b.priority { return a.priority < b.priority }

@@ -1,6 +1,6 @@
 package import Model
 package import Netlink
-internal import Wire
+package import Wire
 
 /// The fabric's firewall: the compiler, and the kernel's tables that follow it.
 ///
@@ -50,7 +50,8 @@ package struct FirewallPlane: ~Copyable {
 
     /// Takes over the desired state and makes the kernel follow, changing only what differs.
     package mutating func start(
-        networks: [Network], endpoints: [Endpoint], policies: [FirewallPolicy]
+        networks: [Network], endpoints: [Endpoint], policies: [FirewallPolicy],
+        quarantines: [Quarantine] = []
     ) throws(FirewallError) {
         // In the same order each time, so that numbers come out as they were.
         for network in networks.sorted(by: { $0.id < $1.id }) {
@@ -64,6 +65,7 @@ package struct FirewallPlane: ~Copyable {
             self.endpoints[endpoint.id] = endpoint
             _ = compiler.setEndpoint(endpoint)
         }
+        for quarantine in quarantines { _ = compiler.setQuarantine(quarantine.endpointID, quarantine) }
         try claim()
         try reconcile()
     }
@@ -136,9 +138,24 @@ package struct FirewallPlane: ~Copyable {
         endpoints[id] = nil
     }
 
+    /// Changes a network's labels.
+    package mutating func relabel(_ network: Network) throws(FirewallError) {
+        guard let known = networks[network.id] else { return }
+        let delta = compiler.setNetwork(network)
+        do throws(FirewallError) {
+            try apply(ElementChanges(delta), delta, "network \(network.name)")
+        } catch {
+            _ = compiler.setNetwork(known.network)
+            throw error
+        }
+        networks[network.id] = KnownNetwork(network: network, number: known.number, segments: known.segments)
+    }
+
     /// Adds, replaces and removes policies in one transaction.
+    /// - Returns: the addresses of the endpoints that are judged otherwise now; nil where there are many.
+    @discardableResult
     package mutating func setPolicies(_ changed: [FirewallPolicy], removing removed: [String])
-        throws(FirewallError)
+        throws(FirewallError) -> Set<IPAddress>?
     {
         let names = Set(changed.map(\.name) + removed)
         let old = names.compactMap { policies[$0] }
@@ -151,6 +168,18 @@ package struct FirewallPlane: ~Copyable {
         }
         for name in removed { policies[name] = nil }
         for policy in changed { policies[policy.name] = policy }
+        return compiler.addresses(affectedBy: delta)
+    }
+
+    /// Begins, changes or (with nil) ends the quarantine of an endpoint.
+    package mutating func setQuarantine(_ endpointID: String, _ quarantine: Quarantine?) throws(FirewallError)
+    {
+        let old = compiler.quarantines[endpointID]
+        let delta = compiler.setQuarantine(endpointID, quarantine)
+        do throws(FirewallError) { try apply(ElementChanges(delta), delta, "quarantine") } catch {
+            _ = compiler.setQuarantine(endpointID, old)
+            throw error
+        }
     }
 
     /// Removes both tables: the namespace is as it was before us.

@@ -15,7 +15,10 @@ struct Generation: Hashable {
 
     /// Sets that there are two copies of: those that grow with endpoints and policies.
     static let sets: [NftSet] =
-        [KernelLayout.ports, KernelLayout.limits] + IPFamily.allCases.map(KernelLayout.identities)
+        [KernelLayout.ports, KernelLayout.limits]
+        + IPFamily.allCases.flatMap {
+            [KernelLayout.identities($0), KernelLayout.quarantined($0), KernelLayout.exceptions($0)]
+        }
         + Direction.allCases.map(KernelLayout.pairs)
         + Direction.allCases.flatMap { direction in
             IPFamily.allCases.map { KernelLayout.segments(direction, $0) }

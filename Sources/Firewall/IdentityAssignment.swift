@@ -158,11 +158,24 @@ extension PolicyCompiler {
             return .isolation
         }
         let point = UInt32(l4proto) << 16 | UInt32(port)
+        for (side, peer) in [(sender, destination), (receiver, source)] {
+            guard let side, quarantines[side.id] != nil else { continue }
+            guard isExcepted(peer, point, of: side.id) else { return .quarantine }
+        }
         if sender != nil {
             let outcome = judge(.egress, subject: source, peer: destination, point)
             if outcome != .allow { return outcome }
         }
         return receiver == nil ? .allow : judge(.ingress, subject: destination, peer: source, point)
+    }
+
+    private func isExcepted(_ peer: IPAddress, _ point: UInt32, of endpointID: String) -> Bool {
+        (quarantineRows[endpointID] ?? []).contains { row in
+            guard case .exception(_, let first, let last) = row, first.family == peer.family, first <= peer,
+                peer <= last, let ports = rows[row].flatMap(portClass)
+            else { return false }
+            return ports.segments.contains { $0.range.contains(point) }
+        }
     }
 
     private func judge(_ direction: Direction, subject: IPAddress, peer: IPAddress, _ point: UInt32)

@@ -48,6 +48,16 @@ package enum KernelLayout {
             flags: .interval)
     }
 
+    /// Address of a quarantined endpoint → number of its quarantine.
+    static func quarantined(_ family: IPFamily) -> NftSet {
+        map("quarantined\(family.rawValue)", [family.type], family.width / 8)
+    }
+
+    /// (number of a quarantine, run of addresses) → class of ports.
+    static func exceptions(_ family: IPFamily) -> NftSet {
+        map("excepted\(family.rawValue)", [.etherAddr], 4 + family.width / 8, flags: .interval)
+    }
+
     /// (class, protocol, port), each in a register of its own: 12 bytes.
     static let ports = map("ports", [.etherAddr], 12, flags: .interval)
 
@@ -80,7 +90,8 @@ package enum KernelLayout {
 
     static let policySets: [NftSet] =
         [bridges, networks, peerLinks, closedBridges, portedProtocols, ports, limits]
-        + IPFamily.allCases.map(identities) + Direction.allCases.map(pairs)
+        + IPFamily.allCases.flatMap { [identities($0), quarantined($0), exceptions($0)] }
+        + Direction.allCases.map(pairs)
         + Direction.allCases.flatMap { direction in IPFamily.allCases.map { segments(direction, $0) } }
         + IPFamily.allCases.map(denied)
 

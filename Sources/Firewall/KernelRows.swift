@@ -23,6 +23,17 @@ enum KernelRows {
                 KernelLayout.segments(direction, first.family),
                 interval(from: prefix + first.bytes, to: prefix + last.bytes, value)
             )
+        case .quarantined(let address):
+            return (
+                KernelLayout.quarantined(address.family),
+                [NftElement(key: address.bytes, data: nativeBytes(value))]
+            )
+        case .exception(let quarantine, let first, let last):
+            let prefix = nativeBytes(quarantine)
+            return (
+                KernelLayout.exceptions(first.family),
+                interval(from: prefix + first.bytes, to: prefix + last.bytes, value)
+            )
         case .port(let portClass, let range):
             return (
                 KernelLayout.ports,

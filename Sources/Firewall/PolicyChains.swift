@@ -90,11 +90,18 @@ struct PolicyChains {
             let egress = NftExpression.verdict(.jump("egress" + suffix))
             let ingress = NftExpression.verdict(.jump("ingress" + suffix))
             let limit = NftExpression.verdict(.jump("limit" + suffix))
+            let quarantine = NftExpression.verdict(.jump("quarantine" + suffix))
             chain("policy" + suffix) {
-                [$0.rule(nil, egress), $0.rule(nil, ingress), $0.rule(nil, limit)] + $0.accepted
+                [
+                    $0.rule(nil, quarantine), $0.rule(nil, egress), $0.rule(nil, ingress),
+                    $0.rule(nil, limit),
+                ] + $0.accepted
             }
-            chain("gateway" + suffix) { [$0.rule(nil, egress)] + $0.accepted }
-            chain("outbound" + suffix) { [$0.rule(nil, ingress), $0.rule(nil, limit)] + $0.accepted }
+            chain("gateway" + suffix) { [$0.rule(nil, quarantine), $0.rule(nil, egress)] + $0.accepted }
+            chain("outbound" + suffix) {
+                [$0.rule(nil, quarantine), $0.rule(nil, ingress), $0.rule(nil, limit)] + $0.accepted
+            }
+            self.quarantine(family)
             for direction in Direction.allCases { addresses(direction, family) }
             chain("limit" + suffix) {
                 [
@@ -115,6 +122,61 @@ struct PolicyChains {
             }
         }
         for direction in Direction.allCases { outcomes(direction) }
+    }
+
+    /// Whether either side is quarantined and the other not excepted: then the packet is dropped.
+    private mutating func quarantine(_ family: IPFamily) {
+        let name = "quarantine\(family.rawValue)"
+        let quarantined = KernelLayout.quarantined(family).name
+        let exceptions = KernelLayout.exceptions(family).name
+        let ports = KernelLayout.ports.name
+        let ported = KernelLayout.portedProtocols.name
+        chain(name) { builder in
+            Direction.allCases.map { direction in
+                builder.rule(
+                    direction == .egress ? "a quarantined sender" : "a quarantined receiver",
+                    .address(direction.subject, family, .r(8)) + [
+                        .lookup(set: quarantined, key: .r(8), destination: .r(0)), .metaSet(.mark, .r(0)),
+                        .verdict(.jump("\(name)_\(direction.rawValue)")),
+                    ])
+            }
+        }
+        for direction in Direction.allCases {
+            let excepted: [NftExpression] =
+                [.meta(.mark, .r(0))] + .address(direction.peer, family, .r(1)) + [
+                    .lookup(set: exceptions, key: .r(0), destination: .r(8)), .metaSet(.mark, .r(8)),
+                ]
+            chain("\(name)_\(direction.rawValue)") {
+                [
+                    $0.rule("what peers are excepted", excepted + [.verdict(.jump("\(name)_ports"))]),
+                    // The mark says now whether the port is excepted too.
+                    $0.rule(
+                        "excepted", .meta(.mark, .r(0)),
+                        .cmp(.eq, .r(0), nativeBytes(Outcome.allow.rawValue)),
+                        .verdict(.return)),
+                    $0.rule(nil, .setMark(.quarantine)),
+                    $0.rule(nil, .verdict(.goto("denied_" + direction.rawValue))),
+                ]
+            }
+        }
+        chain("\(name)_ports") {
+            [
+                $0.rule(
+                    "protocols with ports", .meta(.l4proto, .r(4)), .lookup(set: ported, key: .r(4)),
+                    .meta(.mark, .r(0)), .meta(.l4proto, .r(1)),
+                    .payload(base: .transport, offset: 2, length: 2, .r(2)),
+                    .lookup(set: ports, key: .r(0), destination: .r(8)), .metaSet(.mark, .r(8)),
+                    .verdict(.return)),
+                $0.rule(
+                    "protocols without", .meta(.l4proto, .r(4)),
+                    .lookup(set: ported, key: .r(4), inverted: true), .meta(.mark, .r(0)),
+                    .meta(.l4proto, .r(1)), .immediate(.r(2), [0, 0, 0, 0]),
+                    .lookup(set: ports, key: .r(0), destination: .r(8)), .metaSet(.mark, .r(8)),
+                    .verdict(.return)),
+                // A class's number must not be taken for a verdict.
+                $0.rule(nil, .immediate(.r(0), nativeBytes(0)), .metaSet(.mark, .r(0))),
+            ]
+        }
     }
 
     /// From addresses to the class of ports that is open between them.

@@ -10,7 +10,7 @@ internal import Wire
 /// Nothing walks all endpoints or all policies: rules are kept in a book for each selector of policies, and a
 /// change works again on the pairs of identities that its selectors match and on no others.
 package struct PolicyCompiler: Sendable {
-    package private(set) var ledger = RowLedger()
+    package internal(set) var ledger = RowLedger()
     package var rows: [Row: UInt32] { ledger.rows }
     package var limits: [UInt32: LimitChain] { ledger.limits }
 
@@ -43,6 +43,10 @@ package struct PolicyCompiler: Sendable {
     var selectors: [Int: SelectorState] = [:]
     /// The books in which rules for addresses name a port, by that name.
     var portBooks: [String: [Int: Int]] = [:]
+    /// By endpoint id, whether or not the endpoint is there.
+    package internal(set) var quarantines: [String: Quarantine] = [:]
+    var quarantineNumbers = NumberAllocator<String>()
+    var quarantineRows: [String: [Row]] = [:]
     private var ruleNumbers = NumberAllocator<RuleReference>()
 
     /// An identity in its role as the judged side of a flow.
@@ -98,11 +102,14 @@ package struct PolicyCompiler: Sendable {
             addresses.insert(address)
         }
         assign([endpoint])
+        updateQuarantines(endpoint)
         return ledger.takeDelta()
     }
 
     package mutating func removeEndpoint(id: String) -> RulesetDelta {
-        withdraw(endpoints.removeValue(forKey: id), except: nil)
+        let old = endpoints.removeValue(forKey: id)
+        withdraw(old, except: nil)
+        if let old { updateQuarantines(old) }
         return ledger.takeDelta()
     }
 
@@ -228,6 +235,25 @@ package struct PolicyCompiler: Sendable {
 
     /// The rule behind a deny outcome, unless its policy is gone.
     package func rule(of outcome: Outcome) -> RuleReference? { ruleNumbers[outcome.rawValue] }
+
+    /// The addresses of endpoints on whose rules a difference bears; nil where there are more than a few.
+    func addresses(affectedBy delta: RulesetDelta) -> Set<IPAddress>? {
+        let few = 16
+        var found: Set<IPAddress> = []
+        for row in [delta.removed.keys, delta.added.keys].joined() {
+            switch row {
+            case .identity(let address), .quarantined(let address): found.insert(address)
+            // Who had the number and has it no more has another one now.
+            case .pair(_, let subject, _), .segment(_, let subject, _, _):
+                let members = subjects[subject]?.members ?? []
+                guard members.count <= few else { return nil }
+                found.formUnion(members)
+            case .port, .limit, .exception: continue
+            }
+            guard found.count <= few else { return nil }
+        }
+        return found
+    }
 
     // MARK: Rows
 

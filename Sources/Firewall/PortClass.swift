@@ -22,6 +22,9 @@ package struct Outcome: RawRepresentable, Hashable, Sendable {
     /// The destination is an address of the network that no endpoint has.
     package static let noSuchPeer = Outcome(rawValue: denyBit | 7)
 
+    /// Either side is quarantined.
+    package static let quarantine = Outcome(rawValue: denyBit | 8)
+
     /// Numbers of deny rules begin here.
     package static let firstRule: UInt32 = denyBit | 0x100
 }

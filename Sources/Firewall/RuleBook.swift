@@ -24,6 +24,15 @@ struct RuleBook: Sendable {
 
         var speaksOfAddresses: Bool { !anyone.isEmpty || !byBlock.isEmpty }
 
+        /// Adds an allowance of a quarantine.
+        mutating func add(_ exception: QuarantineException, _ blocks: [CIDR]) {
+            let rule = CompiledRule(
+                RuleOrder(quarantine: ()), .allow, exception.ports.map { [.range($0)] },
+                .some(
+                    selectors: [], blocks: blocks.map { CompiledRule.Block(block: $0, except: []) }))
+            add(rule, namesDestination: false)
+        }
+
         /// Adds the rules that speak of an address, whoever has it.
         ///
         /// - Parameter blocks: all blocks that any policy mentions and that contain the address.

@@ -11,6 +11,10 @@ package enum Row: Hashable, Sendable {
     case segment(Direction, subject: UInt32, first: IPAddress, last: IPAddress)
     /// (port class, run of protocol and port) → outcome
     case port(class: UInt32, range: ClosedRange<UInt32>)
+    /// address of a quarantined endpoint → number of its quarantine
+    case quarantined(IPAddress)
+    /// (number of a quarantine, run of peer addresses) → class of ports that it excepts
+    case exception(quarantine: UInt32, first: IPAddress, last: IPAddress)
     /// identity → the chain that limits its new connections
     case limit(subject: UInt32)
 }

@@ -68,6 +68,8 @@ public enum DenialReason: Hashable, Sendable, Codable, CustomStringConvertible {
     case rule(RuleReference)
     /// No rule allows it in this direction, seen from the named endpoint.
     case defaultDeny(Direction, endpoint: String)
+    /// The named endpoint is quarantined.
+    case quarantine(endpoint: String)
     /// Neither side is an endpoint: the fabric carries nothing for others.
     case noEndpoint
     /// The sender used a MAC or an address that is not its own. Like the following, known to the packet path
@@ -87,6 +89,7 @@ public enum DenialReason: Hashable, Sendable, Codable, CustomStringConvertible {
         case .isolation(let level, let network): "isolation (\(level.rawValue), network \(network))"
         case .rule(let rule): rule.description
         case .defaultDeny(let direction, let endpoint): "default deny (\(direction.rawValue) of \(endpoint))"
+        case .quarantine(let endpoint): "quarantine (\(endpoint))"
         case .noEndpoint: "neither side is an endpoint"
         case .spoofedSource: "spoofed source"
         case .rateLimit: "rate limit"

@@ -23,7 +23,7 @@ public struct Endpoint: Hashable, Sendable, Codable {
     public let networkID: String
     /// Unique in its network, a DNS label.
     public let name: String
-    public let labels: Labels
+    public var labels: Labels
     /// At most one of each family, IPv4 first.
     public let addresses: [IPAddress]
     public let mac: MACAddress

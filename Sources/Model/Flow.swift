@@ -4,10 +4,13 @@ public import Wire
 public struct NetworkMember: Hashable, Sendable {
     public let endpoint: Endpoint
     public let network: Network
+    /// Present while the endpoint is cut off.
+    public let quarantine: Quarantine?
 
-    public init(_ endpoint: Endpoint, in network: Network) {
+    public init(_ endpoint: Endpoint, in network: Network, quarantine: Quarantine? = nil) {
         self.endpoint = endpoint
         self.network = network
+        self.quarantine = quarantine
     }
 }
 

@@ -36,6 +36,22 @@ public enum LabelSyntax {
         for value in requirement.values.sorted() { try check([requirement.key: value], field: field) }
     }
 
+    /// Labels after some were set and others removed.
+    ///
+    /// - Throws: `ModelError.invalid` naming the key or value that is refused.
+    public static func changed(_ labels: Labels, set: Labels, remove: [String]) throws(ModelError) -> Labels {
+        guard !set.isEmpty || !remove.isEmpty else { throw .invalid("label", "", "none is given") }
+        var labels = labels
+        for key in remove {
+            guard set[key] == nil else { throw .invalid("label", key, "is set and removed at once") }
+            try check([key: ""], field: "label")
+            labels[key] = nil
+        }
+        labels.merge(set) { $1 }
+        try check(labels, field: "label")
+        return labels
+    }
+
     /// Reads `key=value`.
     public static func parse(_ text: String, field: String = "label") throws(ModelError) -> (
         key: String, value: String

@@ -73,7 +73,7 @@ public struct Network: Hashable, Sendable, Codable {
     public let defaultVerdict: DefaultVerdict
     /// Bytes of an IP packet; at least 1280 where the network has IPv6 (RFC 8200 section 5).
     public let mtu: Int
-    public let labels: Labels
+    public var labels: Labels
 
     public init(
         id: String, name: String, subnets: [CIDR], isolation: IsolationLevel, defaultVerdict: DefaultVerdict,

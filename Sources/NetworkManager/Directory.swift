@@ -7,6 +7,8 @@ struct Directory {
     private(set) var networks: [String: Network] = [:]
     private(set) var endpoints: [String: Endpoint] = [:]
     private(set) var policies: [String: FirewallPolicy] = [:]
+    /// By endpoint id, of endpoints that are not there too.
+    var quarantines: [String: Quarantine] = [:]
     /// Endpoint ids by container id.
     private var containers: [String: Set<String>] = [:]
     /// Endpoint ids by host interface name.
@@ -98,7 +100,7 @@ struct Directory {
         guard let network = networks[endpoint.networkID] else {
             throw .notFound("network", endpoint.networkID)
         }
-        return NetworkMember(endpoint, in: network)
+        return NetworkMember(endpoint, in: network, quarantine: quarantines[endpoint.id])
     }
 
     func member(at address: IPAddress) -> NetworkMember? {

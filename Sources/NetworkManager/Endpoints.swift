@@ -59,7 +59,7 @@ extension NetworkManager {
         let id = Identifier.endpoint(networkID: network.id, containerID: request.containerID)
         if let existing = directory.endpoints[id] {
             if try isSame(request, reference, existing) {
-                return Assignment(member: NetworkMember(existing, in: network), manager: self)
+                return Assignment(member: try directory.member(existing), manager: self)
             }
             // The container was started anew, and the kernel has not told yet that its old namespace is gone.
             try request.validate()
@@ -89,7 +89,7 @@ extension NetworkManager {
                 "endpoint": "\(network.name)/\(endpoint.name)",
                 "addresses": "\(endpoint.addresses.map(\.description).joined(separator: ","))",
             ])
-        return Assignment(member: NetworkMember(endpoint, in: network), manager: self)
+        return Assignment(member: try directory.member(endpoint), manager: self)
     }
 
     /// Takes a container out of one network, or out of all where `network` is nil. What is gone already is no
@@ -142,7 +142,7 @@ extension NetworkManager {
         }
         do { try firewall.removeEndpoint(id: endpoint.id) } catch { failures.append(error) }
         // The address may be given to another: none of its connections may live on.
-        do { try connections.cut { $0.involves(endpoint.addresses) } } catch { failures.append(error) }
+        do { try connections.cutAll(of: endpoint.addresses) } catch { failures.append(error) }
         allocators[endpoint.networkID]?.release(endpoint)
         directory.removeEndpoint(id: endpoint.id)
         log.info(

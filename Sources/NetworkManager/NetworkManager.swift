@@ -43,6 +43,10 @@ public actor NetworkManager {
     /// By network id.
     var allocators: [String: EndpointAllocator] = [:]
     var directory = Directory()
+    /// Policies made ready for questions; nil after they have changed.
+    var evaluation: PolicySet?
+    /// Waits for the next quarantine to end.
+    var quarantineExpiry: Task<Void, Never>?
     /// Interface numbers of bridges, by network id and segment.
     var bridges: [String: [UInt32]] = [:]
     /// Features that the kernel or the machine lacks, found at start.
@@ -63,12 +67,14 @@ public actor NetworkManager {
         try prepareNamespace()
         try adopt()
         try startWatching()
+        endExpiredQuarantines()
     }
 
     /// Stops watching the kernel. Networks and connections stay as they are, for the next manager to adopt.
     public func stop() {
         for watcher in watchers { watcher.cancel() }
         watchers = []
+        quarantineExpiry?.cancel()
     }
 
     /// Stops, and removes everything that the fabric made in its namespace; the store keeps networks and

@@ -44,28 +44,30 @@ extension NetworkManager {
     private func replacePolicies(_ changed: [FirewallPolicy], removing removed: [String]) throws {
         let old = (changed.map(\.name) + removed).compactMap { directory.policies[$0] }
         let added = changed.map(\.name).filter { directory.policies[$0] == nil }
-        try firewall.setPolicies(changed, removing: removed)
+        let affected = try firewall.setPolicies(changed, removing: removed)
         do { try store.save(policies: changed, remove: removed) } catch {
             try firewall.setPolicies(old, removing: added)
             throw error
         }
         for name in removed { directory.removePolicy(name) }
         for policy in changed { directory.insert(policy) }
-        try cutDisallowedConnections()
+        evaluation = nil
+        try cutDisallowedConnections(of: affected)
     }
 
-    /// Ends every connection through the fabric that would not be allowed if it began now.
-    func cutDisallowedConnections() throws {
-        try connections.cut { flow in
+    /// Ends every connection of these addresses, or of all endpoints, that would not be allowed if it began
+    /// now.
+    func cutDisallowedConnections(of addresses: Set<IPAddress>?) throws {
+        let condemned = try connections.entries(of: addresses).filter { entry in
+            let flow = ConnectionTable.Flow(entry)
             guard
                 directory.endpoint(at: flow.source) != nil || directory.endpoint(at: flow.destination) != nil
-            else {
-                return false
-            }
+            else { return false }
             return firewall.compiler.judge(
                 from: flow.source, to: flow.destination, l4proto: flow.l4proto, port: flow.destinationPort
             ).isDenial
         }
+        try connections.cut(condemned)
     }
 
     // MARK: Explaining
@@ -85,8 +87,14 @@ extension NetworkManager {
             throw ModelError.invalid("to", query.to, "has no address of a family that \"\(query.from)\" has")
         }
         let flow = Flow(from: source, to: destination, query.transport)
-        return Explanation(
-            flow: flow, decision: PolicyEvaluator.evaluate(policies: directory.policies.values, flow: flow))
+        return Explanation(flow: flow, decision: evaluate(flow))
+    }
+
+    /// The pure function's verdict under the policies and quarantines as they are.
+    func evaluate(_ flow: Flow) -> Decision {
+        let set = evaluation ?? PolicySet(directory.policies.values)
+        evaluation = set
+        return set.evaluate(flow)
     }
 
     private func side(_ name: String, field: String) throws -> [FlowSide] {

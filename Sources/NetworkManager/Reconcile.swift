@@ -48,6 +48,7 @@ extension NetworkManager {
             allocators[network.id] = EndpointAllocator(network)
         }
         for policy in recorded.policies { directory.insert(policy) }
+        for quarantine in recorded.quarantines { directory.quarantines[quarantine.endpointID] = quarantine }
         for endpoint in recorded.endpoints where directory.networks[endpoint.networkID] != nil {
             directory.insert(endpoint)
             allocators[endpoint.networkID]?.insert(endpoint)
@@ -55,7 +56,7 @@ extension NetworkManager {
         // Rules first: links that are there already are judged by them from here on.
         try firewall.start(
             networks: Array(directory.networks.values), endpoints: Array(directory.endpoints.values),
-            policies: Array(directory.policies.values))
+            policies: Array(directory.policies.values), quarantines: recorded.quarantines)
         for network in directory.networks.values { try ensureBridges(network) }
         try mendLinks()
         try removeStrangers()

@@ -48,6 +48,7 @@ extension NetworkManager {
         switch outcome {
         case .defaultDenyEgress: .defaultDeny(.egress, endpoint: member.endpoint.name)
         case .defaultDenyIngress: .defaultDeny(.ingress, endpoint: member.endpoint.name)
+        case .quarantine: .quarantine(endpoint: member.endpoint.name)
         case .isolation: .isolation(member.network.isolation, network: member.network.name)
         case .spoofedSource: .spoofedSource
         case .rateLimit: .rateLimit

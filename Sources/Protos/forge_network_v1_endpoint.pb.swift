@@ -79,56 +79,243 @@ public nonisolated struct Forge_Network_V1_NamedPort: Sendable {
 }
 
 /// One container's place in one network.
-public nonisolated struct Forge_Network_V1_Endpoint: Sendable {
+public nonisolated struct Forge_Network_V1_Endpoint: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// 64 hexadecimal digits, a function of network id and container id.
-  public var id: String = String()
+  public var id: String {
+    get {_storage._id}
+    set {_uniqueStorage()._id = newValue}
+  }
 
   /// A DNS label, unique in its network.
-  public var name: String = String()
+  public var name: String {
+    get {_storage._name}
+    set {_uniqueStorage()._name = newValue}
+  }
 
-  public var containerID: String = String()
+  public var containerID: String {
+    get {_storage._containerID}
+    set {_uniqueStorage()._containerID = newValue}
+  }
 
-  public var vnetID: String = String()
+  public var vnetID: String {
+    get {_storage._vnetID}
+    set {_uniqueStorage()._vnetID = newValue}
+  }
 
   /// The network's name.
-  public var vnet: String = String()
+  public var vnet: String {
+    get {_storage._vnet}
+    set {_uniqueStorage()._vnet = newValue}
+  }
 
-  public var labels: Dictionary<String,String> = [:]
+  public var labels: Dictionary<String,String> {
+    get {_storage._labels}
+    set {_uniqueStorage()._labels = newValue}
+  }
 
   /// At most one of each family, IPv4 first.
-  public var addresses: [Forge_Network_V1_InterfaceAddress] = []
+  public var addresses: [Forge_Network_V1_InterfaceAddress] {
+    get {_storage._addresses}
+    set {_uniqueStorage()._addresses = newValue}
+  }
 
-  public var mac: String = String()
+  public var mac: String {
+    get {_storage._mac}
+    set {_uniqueStorage()._mac = newValue}
+  }
 
   /// The interface's name inside the container.
-  public var interfaceName: String = String()
+  public var interfaceName: String {
+    get {_storage._interfaceName}
+    set {_uniqueStorage()._interfaceName = newValue}
+  }
 
   /// The interface's name in the fabric's network namespace.
-  public var hostInterfaceName: String = String()
+  public var hostInterfaceName: String {
+    get {_storage._hostInterfaceName}
+    set {_uniqueStorage()._hostInterfaceName = newValue}
+  }
 
   /// Bytes of an IP packet.
-  public var mtu: UInt32 = 0
+  public var mtu: UInt32 {
+    get {_storage._mtu}
+    set {_uniqueStorage()._mtu = newValue}
+  }
 
   public var namespace: Forge_Network_V1_Namespace {
-    get {_namespace ?? Forge_Network_V1_Namespace()}
-    set {_namespace = newValue}
+    get {_storage._namespace ?? Forge_Network_V1_Namespace()}
+    set {_uniqueStorage()._namespace = newValue}
   }
   /// Returns true if `namespace` has been explicitly set.
-  public var hasNamespace: Bool {self._namespace != nil}
+  public var hasNamespace: Bool {_storage._namespace != nil}
   /// Clears the value of `namespace`. Subsequent reads from it will return its default value.
-  public mutating func clearNamespace() {self._namespace = nil}
+  public mutating func clearNamespace() {_uniqueStorage()._namespace = nil}
 
-  public var ports: [Forge_Network_V1_NamedPort] = []
+  public var ports: [Forge_Network_V1_NamedPort] {
+    get {_storage._ports}
+    set {_uniqueStorage()._ports = newValue}
+  }
+
+  /// Present while the endpoint is quarantined.
+  public var quarantine: Forge_Network_V1_Quarantine {
+    get {_storage._quarantine ?? Forge_Network_V1_Quarantine()}
+    set {_uniqueStorage()._quarantine = newValue}
+  }
+  /// Returns true if `quarantine` has been explicitly set.
+  public var hasQuarantine: Bool {_storage._quarantine != nil}
+  /// Clears the value of `quarantine`. Subsequent reads from it will return its default value.
+  public mutating func clearQuarantine() {_uniqueStorage()._quarantine = nil}
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
-  fileprivate var _namespace: Forge_Network_V1_Namespace? = nil
+  fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// An endpoint is cut off, whatever policy says.
+public nonisolated struct Forge_Network_V1_Quarantine: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Milliseconds since 1970 at which it ends by itself; absent where it waits for somebody to end it.
+  public var untilUnixMilliseconds: Int64 {
+    get {_untilUnixMilliseconds ?? 0}
+    set {_untilUnixMilliseconds = newValue}
+  }
+  /// Returns true if `untilUnixMilliseconds` has been explicitly set.
+  public var hasUntilUnixMilliseconds: Bool {self._untilUnixMilliseconds != nil}
+  /// Clears the value of `untilUnixMilliseconds`. Subsequent reads from it will return its default value.
+  public mutating func clearUntilUnixMilliseconds() {self._untilUnixMilliseconds = nil}
+
+  /// Who may still be talked with, as far as policy allows: `10.0.0.5:22/tcp`, `[fd00::5]:22/tcp`, `10.0.0.0/24`, `web`.
+  public var allow: [String] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _untilUnixMilliseconds: Int64? = nil
+}
+
+public nonisolated struct Forge_Network_V1_QuarantineEndpointRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Name, network/name, container id, id or unambiguous id prefix.
+  public var name: String = String()
+
+  /// For how long; 0 until it is released.
+  public var milliseconds: UInt64 = 0
+
+  /// As in Quarantine, at most 64.
+  public var allow: [String] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Forge_Network_V1_QuarantineEndpointResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var endpoint: Forge_Network_V1_Endpoint {
+    get {_endpoint ?? Forge_Network_V1_Endpoint()}
+    set {_endpoint = newValue}
+  }
+  /// Returns true if `endpoint` has been explicitly set.
+  public var hasEndpoint: Bool {self._endpoint != nil}
+  /// Clears the value of `endpoint`. Subsequent reads from it will return its default value.
+  public mutating func clearEndpoint() {self._endpoint = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _endpoint: Forge_Network_V1_Endpoint? = nil
+}
+
+public nonisolated struct Forge_Network_V1_UnquarantineEndpointRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// As in QuarantineEndpointRequest.
+  public var name: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Forge_Network_V1_UnquarantineEndpointResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Absent where the endpoint is gone, and only its quarantine was left.
+  public var endpoint: Forge_Network_V1_Endpoint {
+    get {_endpoint ?? Forge_Network_V1_Endpoint()}
+    set {_endpoint = newValue}
+  }
+  /// Returns true if `endpoint` has been explicitly set.
+  public var hasEndpoint: Bool {self._endpoint != nil}
+  /// Clears the value of `endpoint`. Subsequent reads from it will return its default value.
+  public mutating func clearEndpoint() {self._endpoint = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _endpoint: Forge_Network_V1_Endpoint? = nil
+}
+
+public nonisolated struct Forge_Network_V1_RelabelEndpointRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Name, network/name, container id, id or unambiguous id prefix.
+  public var name: String = String()
+
+  /// Labels to set.
+  public var set: Dictionary<String,String> = [:]
+
+  /// Keys of labels to remove; one that is not there is no error.
+  public var remove: [String] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Forge_Network_V1_RelabelEndpointResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var endpoint: Forge_Network_V1_Endpoint {
+    get {_endpoint ?? Forge_Network_V1_Endpoint()}
+    set {_endpoint = newValue}
+  }
+  /// Returns true if `endpoint` has been explicitly set.
+  public var hasEndpoint: Bool {self._endpoint != nil}
+  /// Clears the value of `endpoint`. Subsequent reads from it will return its default value.
+  public mutating func clearEndpoint() {self._endpoint = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _endpoint: Forge_Network_V1_Endpoint? = nil
 }
 
 public nonisolated struct Forge_Network_V1_AssignEndpointRequest: Sendable {
@@ -439,7 +626,168 @@ nonisolated extension Forge_Network_V1_NamedPort: SwiftProtobuf.Message, SwiftPr
 
 nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Endpoint"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}name\0\u{3}container_id\0\u{3}vnet_id\0\u{1}vnet\0\u{1}labels\0\u{1}addresses\0\u{1}mac\0\u{3}interface_name\0\u{3}host_interface_name\0\u{1}mtu\0\u{1}namespace\0\u{1}ports\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}name\0\u{3}container_id\0\u{3}vnet_id\0\u{1}vnet\0\u{1}labels\0\u{1}addresses\0\u{1}mac\0\u{3}interface_name\0\u{3}host_interface_name\0\u{1}mtu\0\u{1}namespace\0\u{1}ports\0\u{2}\u{7}quarantine\0")
+
+  fileprivate class _StorageClass {
+    var _id: String = String()
+    var _name: String = String()
+    var _containerID: String = String()
+    var _vnetID: String = String()
+    var _vnet: String = String()
+    var _labels: Dictionary<String,String> = [:]
+    var _addresses: [Forge_Network_V1_InterfaceAddress] = []
+    var _mac: String = String()
+    var _interfaceName: String = String()
+    var _hostInterfaceName: String = String()
+    var _mtu: UInt32 = 0
+    var _namespace: Forge_Network_V1_Namespace? = nil
+    var _ports: [Forge_Network_V1_NamedPort] = []
+    var _quarantine: Forge_Network_V1_Quarantine? = nil
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _id = source._id
+      _name = source._name
+      _containerID = source._containerID
+      _vnetID = source._vnetID
+      _vnet = source._vnet
+      _labels = source._labels
+      _addresses = source._addresses
+      _mac = source._mac
+      _interfaceName = source._interfaceName
+      _hostInterfaceName = source._hostInterfaceName
+      _mtu = source._mtu
+      _namespace = source._namespace
+      _ports = source._ports
+      _quarantine = source._quarantine
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularStringField(value: &_storage._id) }()
+        case 2: try { try decoder.decodeSingularStringField(value: &_storage._name) }()
+        case 3: try { try decoder.decodeSingularStringField(value: &_storage._containerID) }()
+        case 4: try { try decoder.decodeSingularStringField(value: &_storage._vnetID) }()
+        case 5: try { try decoder.decodeSingularStringField(value: &_storage._vnet) }()
+        case 6: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &_storage._labels) }()
+        case 7: try { try decoder.decodeRepeatedMessageField(value: &_storage._addresses) }()
+        case 8: try { try decoder.decodeSingularStringField(value: &_storage._mac) }()
+        case 9: try { try decoder.decodeSingularStringField(value: &_storage._interfaceName) }()
+        case 10: try { try decoder.decodeSingularStringField(value: &_storage._hostInterfaceName) }()
+        case 11: try { try decoder.decodeSingularUInt32Field(value: &_storage._mtu) }()
+        case 12: try { try decoder.decodeSingularMessageField(value: &_storage._namespace) }()
+        case 13: try { try decoder.decodeRepeatedMessageField(value: &_storage._ports) }()
+        case 20: try { try decoder.decodeSingularMessageField(value: &_storage._quarantine) }()
+        default: break
+        }
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if !_storage._id.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._id, fieldNumber: 1)
+      }
+      if !_storage._name.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._name, fieldNumber: 2)
+      }
+      if !_storage._containerID.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._containerID, fieldNumber: 3)
+      }
+      if !_storage._vnetID.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._vnetID, fieldNumber: 4)
+      }
+      if !_storage._vnet.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._vnet, fieldNumber: 5)
+      }
+      if !_storage._labels.isEmpty {
+        try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: _storage._labels, fieldNumber: 6)
+      }
+      if !_storage._addresses.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._addresses, fieldNumber: 7)
+      }
+      if !_storage._mac.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._mac, fieldNumber: 8)
+      }
+      if !_storage._interfaceName.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._interfaceName, fieldNumber: 9)
+      }
+      if !_storage._hostInterfaceName.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._hostInterfaceName, fieldNumber: 10)
+      }
+      if _storage._mtu != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._mtu, fieldNumber: 11)
+      }
+      try { if let v = _storage._namespace {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 12)
+      } }()
+      if !_storage._ports.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._ports, fieldNumber: 13)
+      }
+      try { if let v = _storage._quarantine {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 20)
+      } }()
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Forge_Network_V1_Endpoint, rhs: Forge_Network_V1_Endpoint) -> Bool {
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._id != rhs_storage._id {return false}
+        if _storage._name != rhs_storage._name {return false}
+        if _storage._containerID != rhs_storage._containerID {return false}
+        if _storage._vnetID != rhs_storage._vnetID {return false}
+        if _storage._vnet != rhs_storage._vnet {return false}
+        if _storage._labels != rhs_storage._labels {return false}
+        if _storage._addresses != rhs_storage._addresses {return false}
+        if _storage._mac != rhs_storage._mac {return false}
+        if _storage._interfaceName != rhs_storage._interfaceName {return false}
+        if _storage._hostInterfaceName != rhs_storage._hostInterfaceName {return false}
+        if _storage._mtu != rhs_storage._mtu {return false}
+        if _storage._namespace != rhs_storage._namespace {return false}
+        if _storage._ports != rhs_storage._ports {return false}
+        if _storage._quarantine != rhs_storage._quarantine {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Forge_Network_V1_Quarantine: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".Quarantine"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}until_unix_milliseconds\0\u{1}allow\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -447,19 +795,8 @@ nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftPro
       // allocates stack space for every case branch when no optimizations are
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
-      case 1: try { try decoder.decodeSingularStringField(value: &self.id) }()
-      case 2: try { try decoder.decodeSingularStringField(value: &self.name) }()
-      case 3: try { try decoder.decodeSingularStringField(value: &self.containerID) }()
-      case 4: try { try decoder.decodeSingularStringField(value: &self.vnetID) }()
-      case 5: try { try decoder.decodeSingularStringField(value: &self.vnet) }()
-      case 6: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &self.labels) }()
-      case 7: try { try decoder.decodeRepeatedMessageField(value: &self.addresses) }()
-      case 8: try { try decoder.decodeSingularStringField(value: &self.mac) }()
-      case 9: try { try decoder.decodeSingularStringField(value: &self.interfaceName) }()
-      case 10: try { try decoder.decodeSingularStringField(value: &self.hostInterfaceName) }()
-      case 11: try { try decoder.decodeSingularUInt32Field(value: &self.mtu) }()
-      case 12: try { try decoder.decodeSingularMessageField(value: &self._namespace) }()
-      case 13: try { try decoder.decodeRepeatedMessageField(value: &self.ports) }()
+      case 1: try { try decoder.decodeSingularInt64Field(value: &self._untilUnixMilliseconds) }()
+      case 2: try { try decoder.decodeRepeatedStringField(value: &self.allow) }()
       default: break
       }
     }
@@ -470,62 +807,230 @@ nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftPro
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
     // https://github.com/apple/swift-protobuf/issues/1182
-    if !self.id.isEmpty {
-      try visitor.visitSingularStringField(value: self.id, fieldNumber: 1)
-    }
-    if !self.name.isEmpty {
-      try visitor.visitSingularStringField(value: self.name, fieldNumber: 2)
-    }
-    if !self.containerID.isEmpty {
-      try visitor.visitSingularStringField(value: self.containerID, fieldNumber: 3)
-    }
-    if !self.vnetID.isEmpty {
-      try visitor.visitSingularStringField(value: self.vnetID, fieldNumber: 4)
-    }
-    if !self.vnet.isEmpty {
-      try visitor.visitSingularStringField(value: self.vnet, fieldNumber: 5)
-    }
-    if !self.labels.isEmpty {
-      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: self.labels, fieldNumber: 6)
-    }
-    if !self.addresses.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.addresses, fieldNumber: 7)
-    }
-    if !self.mac.isEmpty {
-      try visitor.visitSingularStringField(value: self.mac, fieldNumber: 8)
-    }
-    if !self.interfaceName.isEmpty {
-      try visitor.visitSingularStringField(value: self.interfaceName, fieldNumber: 9)
-    }
-    if !self.hostInterfaceName.isEmpty {
-      try visitor.visitSingularStringField(value: self.hostInterfaceName, fieldNumber: 10)
-    }
-    if self.mtu != 0 {
-      try visitor.visitSingularUInt32Field(value: self.mtu, fieldNumber: 11)
-    }
-    try { if let v = self._namespace {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 12)
+    try { if let v = self._untilUnixMilliseconds {
+      try visitor.visitSingularInt64Field(value: v, fieldNumber: 1)
     } }()
-    if !self.ports.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.ports, fieldNumber: 13)
+    if !self.allow.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.allow, fieldNumber: 2)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  public static func ==(lhs: Forge_Network_V1_Endpoint, rhs: Forge_Network_V1_Endpoint) -> Bool {
-    if lhs.id != rhs.id {return false}
+  public static func ==(lhs: Forge_Network_V1_Quarantine, rhs: Forge_Network_V1_Quarantine) -> Bool {
+    if lhs._untilUnixMilliseconds != rhs._untilUnixMilliseconds {return false}
+    if lhs.allow != rhs.allow {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Forge_Network_V1_QuarantineEndpointRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".QuarantineEndpointRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}milliseconds\0\u{1}allow\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.milliseconds) }()
+      case 3: try { try decoder.decodeRepeatedStringField(value: &self.allow) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
+    }
+    if self.milliseconds != 0 {
+      try visitor.visitSingularUInt64Field(value: self.milliseconds, fieldNumber: 2)
+    }
+    if !self.allow.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.allow, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Forge_Network_V1_QuarantineEndpointRequest, rhs: Forge_Network_V1_QuarantineEndpointRequest) -> Bool {
     if lhs.name != rhs.name {return false}
-    if lhs.containerID != rhs.containerID {return false}
-    if lhs.vnetID != rhs.vnetID {return false}
-    if lhs.vnet != rhs.vnet {return false}
-    if lhs.labels != rhs.labels {return false}
-    if lhs.addresses != rhs.addresses {return false}
-    if lhs.mac != rhs.mac {return false}
-    if lhs.interfaceName != rhs.interfaceName {return false}
-    if lhs.hostInterfaceName != rhs.hostInterfaceName {return false}
-    if lhs.mtu != rhs.mtu {return false}
-    if lhs._namespace != rhs._namespace {return false}
-    if lhs.ports != rhs.ports {return false}
+    if lhs.milliseconds != rhs.milliseconds {return false}
+    if lhs.allow != rhs.allow {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Forge_Network_V1_QuarantineEndpointResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".QuarantineEndpointResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}endpoint\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._endpoint) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._endpoint {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Forge_Network_V1_QuarantineEndpointResponse, rhs: Forge_Network_V1_QuarantineEndpointResponse) -> Bool {
+    if lhs._endpoint != rhs._endpoint {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Forge_Network_V1_UnquarantineEndpointRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".UnquarantineEndpointRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Forge_Network_V1_UnquarantineEndpointRequest, rhs: Forge_Network_V1_UnquarantineEndpointRequest) -> Bool {
+    if lhs.name != rhs.name {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Forge_Network_V1_UnquarantineEndpointResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".UnquarantineEndpointResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}endpoint\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._endpoint) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._endpoint {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Forge_Network_V1_UnquarantineEndpointResponse, rhs: Forge_Network_V1_UnquarantineEndpointResponse) -> Bool {
+    if lhs._endpoint != rhs._endpoint {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Forge_Network_V1_RelabelEndpointRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".RelabelEndpointRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}set\0\u{1}remove\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 2: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &self.set) }()
+      case 3: try { try decoder.decodeRepeatedStringField(value: &self.remove) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
+    }
+    if !self.set.isEmpty {
+      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: self.set, fieldNumber: 2)
+    }
+    if !self.remove.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.remove, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Forge_Network_V1_RelabelEndpointRequest, rhs: Forge_Network_V1_RelabelEndpointRequest) -> Bool {
+    if lhs.name != rhs.name {return false}
+    if lhs.set != rhs.set {return false}
+    if lhs.remove != rhs.remove {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Forge_Network_V1_RelabelEndpointResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".RelabelEndpointResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}endpoint\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._endpoint) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._endpoint {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Forge_Network_V1_RelabelEndpointResponse, rhs: Forge_Network_V1_RelabelEndpointResponse) -> Bool {
+    if lhs._endpoint != rhs._endpoint {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -413,6 +413,12 @@ public nonisolated struct Forge_Network_V1_Policy: @unchecked Sendable {
     set {_uniqueStorage()._document = newValue}
   }
 
+  /// Not output only; unspecified is enforce.
+  public var mode: Forge_Network_V1_Policy.Mode {
+    get {_storage._mode}
+    set {_uniqueStorage()._mode = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   /// The language that a policy is written in.
@@ -458,6 +464,46 @@ public nonisolated struct Forge_Network_V1_Policy: @unchecked Sendable {
 
   }
 
+  public nonisolated enum Mode: SwiftProtobuf.Enum, Swift.CaseIterable {
+    public typealias RawValue = Int
+    case unspecified // = 0
+    case enforce // = 1
+
+    /// It decides nothing: what it would deny is counted and told.
+    case audit // = 2
+    case UNRECOGNIZED(Int)
+
+    public init() {
+      self = .unspecified
+    }
+
+    public init?(rawValue: Int) {
+      switch rawValue {
+      case 0: self = .unspecified
+      case 1: self = .enforce
+      case 2: self = .audit
+      default: self = .UNRECOGNIZED(rawValue)
+      }
+    }
+
+    public var rawValue: Int {
+      switch self {
+      case .unspecified: return 0
+      case .enforce: return 1
+      case .audit: return 2
+      case .UNRECOGNIZED(let i): return i
+      }
+    }
+
+    // The compiler won't synthesize support with the UNRECOGNIZED case.
+    public static let allCases: [Forge_Network_V1_Policy.Mode] = [
+      .unspecified,
+      .enforce,
+      .audit,
+    ]
+
+  }
+
   public init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
@@ -477,7 +523,142 @@ public nonisolated struct Forge_Network_V1_ApplyFirewallRequest: Sendable {
   /// What errors call the document, such as the file's name.
   public var documentName: String = String()
 
+  /// Change nothing; say what would change.
+  public var dryRun: Bool = false
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// What a change of policies would do.
+public nonisolated struct Forge_Network_V1_PolicyEffect: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var reach: [Forge_Network_V1_PolicyEffect.Reach] = []
+
+  /// How many more there are than are listed.
+  public var reachOmitted: UInt32 = 0
+
+  public var cuts: [Forge_Network_V1_PolicyEffect.Cut] = []
+
+  public var cutsOmitted: UInt32 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  /// A pair of endpoints that gains or loses reach.
+  public nonisolated struct Reach: @unchecked Sendable {
+    // SwiftProtobuf.Message conformance is added in an extension below. See the
+    // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+    // methods supported on all messages.
+
+    /// network/name, or an address outside the fabric.
+    public var from: String {
+      get {_storage._from}
+      set {_uniqueStorage()._from = newValue}
+    }
+
+    public var to: String {
+      get {_storage._to}
+      set {_uniqueStorage()._to = newValue}
+    }
+
+    /// Unspecified is every protocol that has no ports of its own in a rule.
+    public var `protocol`: Forge_Network_V1_Protocol {
+      get {_storage._protocol}
+      set {_uniqueStorage()._protocol = newValue}
+    }
+
+    /// The destination's ports; both 0 where there are none.
+    public var first: UInt32 {
+      get {_storage._first}
+      set {_uniqueStorage()._first = newValue}
+    }
+
+    public var last: UInt32 {
+      get {_storage._last}
+      set {_uniqueStorage()._last = newValue}
+    }
+
+    /// The range is every port of every protocol.
+    public var all: Bool {
+      get {_storage._all}
+      set {_uniqueStorage()._all = newValue}
+    }
+
+    /// What decides now and what would decide then.
+    public var before: Forge_Network_V1_ExplainResponse.Verdict {
+      get {_storage._before}
+      set {_uniqueStorage()._before = newValue}
+    }
+
+    public var after: Forge_Network_V1_ExplainResponse.Verdict {
+      get {_storage._after}
+      set {_uniqueStorage()._after = newValue}
+    }
+
+    public var beforeReason: Forge_Network_V1_Reason {
+      get {_storage._beforeReason ?? Forge_Network_V1_Reason()}
+      set {_uniqueStorage()._beforeReason = newValue}
+    }
+    /// Returns true if `beforeReason` has been explicitly set.
+    public var hasBeforeReason: Bool {_storage._beforeReason != nil}
+    /// Clears the value of `beforeReason`. Subsequent reads from it will return its default value.
+    public mutating func clearBeforeReason() {_uniqueStorage()._beforeReason = nil}
+
+    public var afterReason: Forge_Network_V1_Reason {
+      get {_storage._afterReason ?? Forge_Network_V1_Reason()}
+      set {_uniqueStorage()._afterReason = newValue}
+    }
+    /// Returns true if `afterReason` has been explicitly set.
+    public var hasAfterReason: Bool {_storage._afterReason != nil}
+    /// Clears the value of `afterReason`. Subsequent reads from it will return its default value.
+    public mutating func clearAfterReason() {_uniqueStorage()._afterReason = nil}
+
+    public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+    public init() {}
+
+    fileprivate var _storage = _StorageClass.defaultInstance
+  }
+
+  /// A live connection that would be cut.
+  public nonisolated struct Cut: Sendable {
+    // SwiftProtobuf.Message conformance is added in an extension below. See the
+    // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+    // methods supported on all messages.
+
+    public var from: String = String()
+
+    public var to: String = String()
+
+    public var fromAddress: String = String()
+
+    public var toAddress: String = String()
+
+    public var `protocol`: Forge_Network_V1_Protocol = .unspecified
+
+    public var protocolNumber: UInt32 = 0
+
+    public var port: UInt32 = 0
+
+    public var reason: Forge_Network_V1_Reason {
+      get {_reason ?? Forge_Network_V1_Reason()}
+      set {_reason = newValue}
+    }
+    /// Returns true if `reason` has been explicitly set.
+    public var hasReason: Bool {self._reason != nil}
+    /// Clears the value of `reason`. Subsequent reads from it will return its default value.
+    public mutating func clearReason() {self._reason = nil}
+
+    public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+    public init() {}
+
+    fileprivate var _reason: Forge_Network_V1_Reason? = nil
+  }
 
   public init() {}
 }
@@ -546,9 +727,21 @@ public nonisolated struct Forge_Network_V1_ApplyFirewallResponse: Sendable {
   /// In the order of the request.
   public var applied: [Forge_Network_V1_AppliedPolicy] = []
 
+  /// Of a dry run alone.
+  public var effect: Forge_Network_V1_PolicyEffect {
+    get {_effect ?? Forge_Network_V1_PolicyEffect()}
+    set {_effect = newValue}
+  }
+  /// Returns true if `effect` has been explicitly set.
+  public var hasEffect: Bool {self._effect != nil}
+  /// Clears the value of `effect`. Subsequent reads from it will return its default value.
+  public mutating func clearEffect() {self._effect = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
+
+  fileprivate var _effect: Forge_Network_V1_PolicyEffect? = nil
 }
 
 public nonisolated struct Forge_Network_V1_DeletePolicyRequest: Sendable {
@@ -656,7 +849,7 @@ public nonisolated struct Forge_Network_V1_Reason: Sendable {
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  /// A stable word for programs. Of denials: isolation, deny-rule, default-deny, no-endpoint;
+  /// A stable word for programs. Of denials: isolation, quarantine, deny-rule, default-deny, no-endpoint;
   /// of packets alone: spoofed-source, rate-limit, not-tracked, no-such-peer, former-rule. Of permissions: allow-rule,
   /// default-allow, outside, same-endpoint.
   public var code: String = String()
@@ -737,6 +930,16 @@ public nonisolated struct Forge_Network_V1_ExplainResponse: Sendable {
   /// Clears the value of `to`. Subsequent reads from it will return its default value.
   public mutating func clearTo() {self._to = nil}
 
+  /// Why policies in audit mode would deny what is allowed; absent where they would not.
+  public var audit: Forge_Network_V1_Reason {
+    get {_audit ?? Forge_Network_V1_Reason()}
+    set {_audit = newValue}
+  }
+  /// Returns true if `audit` has been explicitly set.
+  public var hasAudit: Bool {self._audit != nil}
+  /// Clears the value of `audit`. Subsequent reads from it will return its default value.
+  public mutating func clearAudit() {self._audit = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public nonisolated enum Verdict: SwiftProtobuf.Enum, Swift.CaseIterable {
@@ -797,6 +1000,7 @@ public nonisolated struct Forge_Network_V1_ExplainResponse: Sendable {
 
   fileprivate var _from: Forge_Network_V1_ExplainResponse.Party? = nil
   fileprivate var _to: Forge_Network_V1_ExplainResponse.Party? = nil
+  fileprivate var _audit: Forge_Network_V1_Reason? = nil
 }
 
 // MARK: - Code below here is support for the SwiftProtobuf runtime.
@@ -1188,7 +1392,7 @@ nonisolated extension Forge_Network_V1_Rule: SwiftProtobuf.Message, SwiftProtobu
 
 nonisolated extension Forge_Network_V1_Policy: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Policy"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}selector\0\u{1}directions\0\u{3}allow_ports\0\u{3}trusted_peers\0\u{3}rate_limit\0\u{1}ingress\0\u{1}egress\0\u{3}ingress_deny\0\u{3}egress_deny\0\u{1}dialect\0\u{1}tier\0\u{1}priority\0\u{1}rules\0\u{1}document\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}selector\0\u{1}directions\0\u{3}allow_ports\0\u{3}trusted_peers\0\u{3}rate_limit\0\u{1}ingress\0\u{1}egress\0\u{3}ingress_deny\0\u{3}egress_deny\0\u{1}dialect\0\u{1}tier\0\u{1}priority\0\u{1}rules\0\u{1}document\0\u{2}\u{5}mode\0")
 
   fileprivate class _StorageClass {
     var _name: String = String()
@@ -1206,6 +1410,7 @@ nonisolated extension Forge_Network_V1_Policy: SwiftProtobuf.Message, SwiftProto
     var _priority: UInt32 = 0
     var _rules: UInt32 = 0
     var _document: String = String()
+    var _mode: Forge_Network_V1_Policy.Mode = .unspecified
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -1231,6 +1436,7 @@ nonisolated extension Forge_Network_V1_Policy: SwiftProtobuf.Message, SwiftProto
       _priority = source._priority
       _rules = source._rules
       _document = source._document
+      _mode = source._mode
     }
   }
 
@@ -1264,6 +1470,7 @@ nonisolated extension Forge_Network_V1_Policy: SwiftProtobuf.Message, SwiftProto
         case 13: try { try decoder.decodeSingularUInt32Field(value: &_storage._priority) }()
         case 14: try { try decoder.decodeSingularUInt32Field(value: &_storage._rules) }()
         case 15: try { try decoder.decodeSingularStringField(value: &_storage._document) }()
+        case 20: try { try decoder.decodeSingularEnumField(value: &_storage._mode) }()
         default: break
         }
       }
@@ -1321,6 +1528,9 @@ nonisolated extension Forge_Network_V1_Policy: SwiftProtobuf.Message, SwiftProto
       if !_storage._document.isEmpty {
         try visitor.visitSingularStringField(value: _storage._document, fieldNumber: 15)
       }
+      if _storage._mode != .unspecified {
+        try visitor.visitSingularEnumField(value: _storage._mode, fieldNumber: 20)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1345,6 +1555,7 @@ nonisolated extension Forge_Network_V1_Policy: SwiftProtobuf.Message, SwiftProto
         if _storage._priority != rhs_storage._priority {return false}
         if _storage._rules != rhs_storage._rules {return false}
         if _storage._document != rhs_storage._document {return false}
+        if _storage._mode != rhs_storage._mode {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -1358,9 +1569,13 @@ nonisolated extension Forge_Network_V1_Policy.Dialect: SwiftProtobuf._ProtoNameP
   public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0DIALECT_UNSPECIFIED\0\u{1}DIALECT_NATIVE\0\u{1}DIALECT_NETWORK_POLICY\0\u{1}DIALECT_CLUSTER_NETWORK_POLICY\0")
 }
 
+nonisolated extension Forge_Network_V1_Policy.Mode: SwiftProtobuf._ProtoNameProviding {
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0MODE_UNSPECIFIED\0\u{1}MODE_ENFORCE\0\u{1}MODE_AUDIT\0")
+}
+
 nonisolated extension Forge_Network_V1_ApplyFirewallRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ApplyFirewallRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}policies\0\u{1}document\0\u{3}document_name\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}policies\0\u{1}document\0\u{3}document_name\0\u{4}\u{7}dry_run\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1371,6 +1586,7 @@ nonisolated extension Forge_Network_V1_ApplyFirewallRequest: SwiftProtobuf.Messa
       case 1: try { try decoder.decodeRepeatedMessageField(value: &self.policies) }()
       case 2: try { try decoder.decodeSingularStringField(value: &self.document) }()
       case 3: try { try decoder.decodeSingularStringField(value: &self.documentName) }()
+      case 10: try { try decoder.decodeSingularBoolField(value: &self.dryRun) }()
       default: break
       }
     }
@@ -1386,6 +1602,9 @@ nonisolated extension Forge_Network_V1_ApplyFirewallRequest: SwiftProtobuf.Messa
     if !self.documentName.isEmpty {
       try visitor.visitSingularStringField(value: self.documentName, fieldNumber: 3)
     }
+    if self.dryRun != false {
+      try visitor.visitSingularBoolField(value: self.dryRun, fieldNumber: 10)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1393,6 +1612,254 @@ nonisolated extension Forge_Network_V1_ApplyFirewallRequest: SwiftProtobuf.Messa
     if lhs.policies != rhs.policies {return false}
     if lhs.document != rhs.document {return false}
     if lhs.documentName != rhs.documentName {return false}
+    if lhs.dryRun != rhs.dryRun {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Forge_Network_V1_PolicyEffect: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".PolicyEffect"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}reach\0\u{3}reach_omitted\0\u{1}cuts\0\u{3}cuts_omitted\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.reach) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.reachOmitted) }()
+      case 3: try { try decoder.decodeRepeatedMessageField(value: &self.cuts) }()
+      case 4: try { try decoder.decodeSingularUInt32Field(value: &self.cutsOmitted) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.reach.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.reach, fieldNumber: 1)
+    }
+    if self.reachOmitted != 0 {
+      try visitor.visitSingularUInt32Field(value: self.reachOmitted, fieldNumber: 2)
+    }
+    if !self.cuts.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.cuts, fieldNumber: 3)
+    }
+    if self.cutsOmitted != 0 {
+      try visitor.visitSingularUInt32Field(value: self.cutsOmitted, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Forge_Network_V1_PolicyEffect, rhs: Forge_Network_V1_PolicyEffect) -> Bool {
+    if lhs.reach != rhs.reach {return false}
+    if lhs.reachOmitted != rhs.reachOmitted {return false}
+    if lhs.cuts != rhs.cuts {return false}
+    if lhs.cutsOmitted != rhs.cutsOmitted {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Forge_Network_V1_PolicyEffect.Reach: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = Forge_Network_V1_PolicyEffect.protoMessageName + ".Reach"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}from\0\u{1}to\0\u{1}protocol\0\u{1}first\0\u{1}last\0\u{1}all\0\u{1}before\0\u{1}after\0\u{3}before_reason\0\u{3}after_reason\0")
+
+  fileprivate class _StorageClass {
+    var _from: String = String()
+    var _to: String = String()
+    var _protocol: Forge_Network_V1_Protocol = .unspecified
+    var _first: UInt32 = 0
+    var _last: UInt32 = 0
+    var _all: Bool = false
+    var _before: Forge_Network_V1_ExplainResponse.Verdict = .unspecified
+    var _after: Forge_Network_V1_ExplainResponse.Verdict = .unspecified
+    var _beforeReason: Forge_Network_V1_Reason? = nil
+    var _afterReason: Forge_Network_V1_Reason? = nil
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _from = source._from
+      _to = source._to
+      _protocol = source._protocol
+      _first = source._first
+      _last = source._last
+      _all = source._all
+      _before = source._before
+      _after = source._after
+      _beforeReason = source._beforeReason
+      _afterReason = source._afterReason
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularStringField(value: &_storage._from) }()
+        case 2: try { try decoder.decodeSingularStringField(value: &_storage._to) }()
+        case 3: try { try decoder.decodeSingularEnumField(value: &_storage._protocol) }()
+        case 4: try { try decoder.decodeSingularUInt32Field(value: &_storage._first) }()
+        case 5: try { try decoder.decodeSingularUInt32Field(value: &_storage._last) }()
+        case 6: try { try decoder.decodeSingularBoolField(value: &_storage._all) }()
+        case 7: try { try decoder.decodeSingularEnumField(value: &_storage._before) }()
+        case 8: try { try decoder.decodeSingularEnumField(value: &_storage._after) }()
+        case 9: try { try decoder.decodeSingularMessageField(value: &_storage._beforeReason) }()
+        case 10: try { try decoder.decodeSingularMessageField(value: &_storage._afterReason) }()
+        default: break
+        }
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if !_storage._from.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._from, fieldNumber: 1)
+      }
+      if !_storage._to.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._to, fieldNumber: 2)
+      }
+      if _storage._protocol != .unspecified {
+        try visitor.visitSingularEnumField(value: _storage._protocol, fieldNumber: 3)
+      }
+      if _storage._first != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._first, fieldNumber: 4)
+      }
+      if _storage._last != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._last, fieldNumber: 5)
+      }
+      if _storage._all != false {
+        try visitor.visitSingularBoolField(value: _storage._all, fieldNumber: 6)
+      }
+      if _storage._before != .unspecified {
+        try visitor.visitSingularEnumField(value: _storage._before, fieldNumber: 7)
+      }
+      if _storage._after != .unspecified {
+        try visitor.visitSingularEnumField(value: _storage._after, fieldNumber: 8)
+      }
+      try { if let v = _storage._beforeReason {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 9)
+      } }()
+      try { if let v = _storage._afterReason {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 10)
+      } }()
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Forge_Network_V1_PolicyEffect.Reach, rhs: Forge_Network_V1_PolicyEffect.Reach) -> Bool {
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._from != rhs_storage._from {return false}
+        if _storage._to != rhs_storage._to {return false}
+        if _storage._protocol != rhs_storage._protocol {return false}
+        if _storage._first != rhs_storage._first {return false}
+        if _storage._last != rhs_storage._last {return false}
+        if _storage._all != rhs_storage._all {return false}
+        if _storage._before != rhs_storage._before {return false}
+        if _storage._after != rhs_storage._after {return false}
+        if _storage._beforeReason != rhs_storage._beforeReason {return false}
+        if _storage._afterReason != rhs_storage._afterReason {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Forge_Network_V1_PolicyEffect.Cut: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = Forge_Network_V1_PolicyEffect.protoMessageName + ".Cut"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}from\0\u{1}to\0\u{3}from_address\0\u{3}to_address\0\u{1}protocol\0\u{3}protocol_number\0\u{1}port\0\u{1}reason\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.from) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.to) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.fromAddress) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.toAddress) }()
+      case 5: try { try decoder.decodeSingularEnumField(value: &self.`protocol`) }()
+      case 6: try { try decoder.decodeSingularUInt32Field(value: &self.protocolNumber) }()
+      case 7: try { try decoder.decodeSingularUInt32Field(value: &self.port) }()
+      case 8: try { try decoder.decodeSingularMessageField(value: &self._reason) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.from.isEmpty {
+      try visitor.visitSingularStringField(value: self.from, fieldNumber: 1)
+    }
+    if !self.to.isEmpty {
+      try visitor.visitSingularStringField(value: self.to, fieldNumber: 2)
+    }
+    if !self.fromAddress.isEmpty {
+      try visitor.visitSingularStringField(value: self.fromAddress, fieldNumber: 3)
+    }
+    if !self.toAddress.isEmpty {
+      try visitor.visitSingularStringField(value: self.toAddress, fieldNumber: 4)
+    }
+    if self.`protocol` != .unspecified {
+      try visitor.visitSingularEnumField(value: self.`protocol`, fieldNumber: 5)
+    }
+    if self.protocolNumber != 0 {
+      try visitor.visitSingularUInt32Field(value: self.protocolNumber, fieldNumber: 6)
+    }
+    if self.port != 0 {
+      try visitor.visitSingularUInt32Field(value: self.port, fieldNumber: 7)
+    }
+    try { if let v = self._reason {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 8)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Forge_Network_V1_PolicyEffect.Cut, rhs: Forge_Network_V1_PolicyEffect.Cut) -> Bool {
+    if lhs.from != rhs.from {return false}
+    if lhs.to != rhs.to {return false}
+    if lhs.fromAddress != rhs.fromAddress {return false}
+    if lhs.toAddress != rhs.toAddress {return false}
+    if lhs.`protocol` != rhs.`protocol` {return false}
+    if lhs.protocolNumber != rhs.protocolNumber {return false}
+    if lhs.port != rhs.port {return false}
+    if lhs._reason != rhs._reason {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1439,7 +1906,7 @@ nonisolated extension Forge_Network_V1_AppliedPolicy.Change: SwiftProtobuf._Prot
 
 nonisolated extension Forge_Network_V1_ApplyFirewallResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ApplyFirewallResponse"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}applied\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}applied\0\u{2}\u{9}effect\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1448,20 +1915,29 @@ nonisolated extension Forge_Network_V1_ApplyFirewallResponse: SwiftProtobuf.Mess
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeRepeatedMessageField(value: &self.applied) }()
+      case 10: try { try decoder.decodeSingularMessageField(value: &self._effect) }()
       default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
     if !self.applied.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.applied, fieldNumber: 1)
     }
+    try { if let v = self._effect {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 10)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Forge_Network_V1_ApplyFirewallResponse, rhs: Forge_Network_V1_ApplyFirewallResponse) -> Bool {
     if lhs.applied != rhs.applied {return false}
+    if lhs._effect != rhs._effect {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1777,7 +2253,7 @@ nonisolated extension Forge_Network_V1_ExplainRequest: SwiftProtobuf.Message, Sw
 
 nonisolated extension Forge_Network_V1_ExplainResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ExplainResponse"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}verdict\0\u{1}reasons\0\u{1}from\0\u{1}to\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}verdict\0\u{1}reasons\0\u{1}from\0\u{1}to\0\u{2}\u{6}audit\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1789,6 +2265,7 @@ nonisolated extension Forge_Network_V1_ExplainResponse: SwiftProtobuf.Message, S
       case 2: try { try decoder.decodeRepeatedMessageField(value: &self.reasons) }()
       case 3: try { try decoder.decodeSingularMessageField(value: &self._from) }()
       case 4: try { try decoder.decodeSingularMessageField(value: &self._to) }()
+      case 10: try { try decoder.decodeSingularMessageField(value: &self._audit) }()
       default: break
       }
     }
@@ -1811,6 +2288,9 @@ nonisolated extension Forge_Network_V1_ExplainResponse: SwiftProtobuf.Message, S
     try { if let v = self._to {
       try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
     } }()
+    try { if let v = self._audit {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 10)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1819,6 +2299,7 @@ nonisolated extension Forge_Network_V1_ExplainResponse: SwiftProtobuf.Message, S
     if lhs.reasons != rhs.reasons {return false}
     if lhs._from != rhs._from {return false}
     if lhs._to != rhs._to {return false}
+    if lhs._audit != rhs._audit {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -46,6 +46,19 @@ public enum Forge_Network_V1_NetworkManager: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "RelabelVNet" metadata.
+        public enum RelabelVNet: Sendable {
+            /// Request type for "RelabelVNet".
+            public typealias Input = Forge_Network_V1_RelabelVNetRequest
+            /// Response type for "RelabelVNet".
+            public typealias Output = Forge_Network_V1_RelabelVNetResponse
+            /// Descriptor for "RelabelVNet".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "forge.network.v1.NetworkManager"),
+                method: "RelabelVNet",
+                type: .unary
+            )
+        }
         /// Namespace for "GetVNet" metadata.
         public enum GetVNet: Sendable {
             /// Request type for "GetVNet".
@@ -108,6 +121,45 @@ public enum Forge_Network_V1_NetworkManager: Sendable {
             public static let descriptor = GRPCCore.MethodDescriptor(
                 service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "forge.network.v1.NetworkManager"),
                 method: "ReleaseEndpoint",
+                type: .unary
+            )
+        }
+        /// Namespace for "RelabelEndpoint" metadata.
+        public enum RelabelEndpoint: Sendable {
+            /// Request type for "RelabelEndpoint".
+            public typealias Input = Forge_Network_V1_RelabelEndpointRequest
+            /// Response type for "RelabelEndpoint".
+            public typealias Output = Forge_Network_V1_RelabelEndpointResponse
+            /// Descriptor for "RelabelEndpoint".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "forge.network.v1.NetworkManager"),
+                method: "RelabelEndpoint",
+                type: .unary
+            )
+        }
+        /// Namespace for "QuarantineEndpoint" metadata.
+        public enum QuarantineEndpoint: Sendable {
+            /// Request type for "QuarantineEndpoint".
+            public typealias Input = Forge_Network_V1_QuarantineEndpointRequest
+            /// Response type for "QuarantineEndpoint".
+            public typealias Output = Forge_Network_V1_QuarantineEndpointResponse
+            /// Descriptor for "QuarantineEndpoint".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "forge.network.v1.NetworkManager"),
+                method: "QuarantineEndpoint",
+                type: .unary
+            )
+        }
+        /// Namespace for "UnquarantineEndpoint" metadata.
+        public enum UnquarantineEndpoint: Sendable {
+            /// Request type for "UnquarantineEndpoint".
+            public typealias Input = Forge_Network_V1_UnquarantineEndpointRequest
+            /// Response type for "UnquarantineEndpoint".
+            public typealias Output = Forge_Network_V1_UnquarantineEndpointResponse
+            /// Descriptor for "UnquarantineEndpoint".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "forge.network.v1.NetworkManager"),
+                method: "UnquarantineEndpoint",
                 type: .unary
             )
         }
@@ -232,11 +284,15 @@ public enum Forge_Network_V1_NetworkManager: Sendable {
         public static let descriptors: [GRPCCore.MethodDescriptor] = [
             CreateVNet.descriptor,
             DeleteVNet.descriptor,
+            RelabelVNet.descriptor,
             GetVNet.descriptor,
             ListVNets.descriptor,
             SetupBridge.descriptor,
             AssignEndpoint.descriptor,
             ReleaseEndpoint.descriptor,
+            RelabelEndpoint.descriptor,
+            QuarantineEndpoint.descriptor,
+            UnquarantineEndpoint.descriptor,
             GetEndpoint.descriptor,
             ListEndpoints.descriptor,
             ApplyFirewall.descriptor,
@@ -322,6 +378,24 @@ extension Forge_Network_V1_NetworkManager {
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Forge_Network_V1_DeleteVNetResponse>
 
+        /// Handle the "RelabelVNet" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Changes a network's labels; what policy makes of them is in force when the answer comes.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Forge_Network_V1_RelabelVNetRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Forge_Network_V1_RelabelVNetResponse` messages.
+        func relabelVNet(
+            request: GRPCCore.StreamingServerRequest<Forge_Network_V1_RelabelVNetRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Forge_Network_V1_RelabelVNetResponse>
+
         /// Handle the "GetVNet" method.
         ///
         /// - Parameters:
@@ -403,6 +477,61 @@ extension Forge_Network_V1_NetworkManager {
             request: GRPCCore.StreamingServerRequest<Forge_Network_V1_ReleaseEndpointRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Forge_Network_V1_ReleaseEndpointResponse>
+
+        /// Handle the "RelabelEndpoint" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Changes an endpoint's labels; what policy makes of them is in force when the answer comes, for established
+        /// > connections too.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Forge_Network_V1_RelabelEndpointRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Forge_Network_V1_RelabelEndpointResponse` messages.
+        func relabelEndpoint(
+            request: GRPCCore.StreamingServerRequest<Forge_Network_V1_RelabelEndpointRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Forge_Network_V1_RelabelEndpointResponse>
+
+        /// Handle the "QuarantineEndpoint" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Cuts an endpoint off, its established connections included. Doing so again replaces what was said before.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Forge_Network_V1_QuarantineEndpointRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Forge_Network_V1_QuarantineEndpointResponse` messages.
+        func quarantineEndpoint(
+            request: GRPCCore.StreamingServerRequest<Forge_Network_V1_QuarantineEndpointRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Forge_Network_V1_QuarantineEndpointResponse>
+
+        /// Handle the "UnquarantineEndpoint" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Ends a quarantine.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Forge_Network_V1_UnquarantineEndpointRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Forge_Network_V1_UnquarantineEndpointResponse` messages.
+        func unquarantineEndpoint(
+            request: GRPCCore.StreamingServerRequest<Forge_Network_V1_UnquarantineEndpointRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Forge_Network_V1_UnquarantineEndpointResponse>
 
         /// Handle the "GetEndpoint" method.
         ///
@@ -597,6 +726,24 @@ extension Forge_Network_V1_NetworkManager {
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Forge_Network_V1_DeleteVNetResponse>
 
+        /// Handle the "RelabelVNet" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Changes a network's labels; what policy makes of them is in force when the answer comes.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Forge_Network_V1_RelabelVNetRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Forge_Network_V1_RelabelVNetResponse` message.
+        func relabelVNet(
+            request: GRPCCore.ServerRequest<Forge_Network_V1_RelabelVNetRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Forge_Network_V1_RelabelVNetResponse>
+
         /// Handle the "GetVNet" method.
         ///
         /// - Parameters:
@@ -678,6 +825,61 @@ extension Forge_Network_V1_NetworkManager {
             request: GRPCCore.ServerRequest<Forge_Network_V1_ReleaseEndpointRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Forge_Network_V1_ReleaseEndpointResponse>
+
+        /// Handle the "RelabelEndpoint" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Changes an endpoint's labels; what policy makes of them is in force when the answer comes, for established
+        /// > connections too.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Forge_Network_V1_RelabelEndpointRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Forge_Network_V1_RelabelEndpointResponse` message.
+        func relabelEndpoint(
+            request: GRPCCore.ServerRequest<Forge_Network_V1_RelabelEndpointRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Forge_Network_V1_RelabelEndpointResponse>
+
+        /// Handle the "QuarantineEndpoint" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Cuts an endpoint off, its established connections included. Doing so again replaces what was said before.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Forge_Network_V1_QuarantineEndpointRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Forge_Network_V1_QuarantineEndpointResponse` message.
+        func quarantineEndpoint(
+            request: GRPCCore.ServerRequest<Forge_Network_V1_QuarantineEndpointRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Forge_Network_V1_QuarantineEndpointResponse>
+
+        /// Handle the "UnquarantineEndpoint" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Ends a quarantine.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Forge_Network_V1_UnquarantineEndpointRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Forge_Network_V1_UnquarantineEndpointResponse` message.
+        func unquarantineEndpoint(
+            request: GRPCCore.ServerRequest<Forge_Network_V1_UnquarantineEndpointRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Forge_Network_V1_UnquarantineEndpointResponse>
 
         /// Handle the "GetEndpoint" method.
         ///
@@ -870,6 +1072,24 @@ extension Forge_Network_V1_NetworkManager {
             context: GRPCCore.ServerContext
         ) async throws -> Forge_Network_V1_DeleteVNetResponse
 
+        /// Handle the "RelabelVNet" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Changes a network's labels; what policy makes of them is in force when the answer comes.
+        ///
+        /// - Parameters:
+        ///   - request: A `Forge_Network_V1_RelabelVNetRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Forge_Network_V1_RelabelVNetResponse` to respond with.
+        func relabelVNet(
+            request: Forge_Network_V1_RelabelVNetRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Forge_Network_V1_RelabelVNetResponse
+
         /// Handle the "GetVNet" method.
         ///
         /// - Parameters:
@@ -951,6 +1171,61 @@ extension Forge_Network_V1_NetworkManager {
             request: Forge_Network_V1_ReleaseEndpointRequest,
             context: GRPCCore.ServerContext
         ) async throws -> Forge_Network_V1_ReleaseEndpointResponse
+
+        /// Handle the "RelabelEndpoint" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Changes an endpoint's labels; what policy makes of them is in force when the answer comes, for established
+        /// > connections too.
+        ///
+        /// - Parameters:
+        ///   - request: A `Forge_Network_V1_RelabelEndpointRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Forge_Network_V1_RelabelEndpointResponse` to respond with.
+        func relabelEndpoint(
+            request: Forge_Network_V1_RelabelEndpointRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Forge_Network_V1_RelabelEndpointResponse
+
+        /// Handle the "QuarantineEndpoint" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Cuts an endpoint off, its established connections included. Doing so again replaces what was said before.
+        ///
+        /// - Parameters:
+        ///   - request: A `Forge_Network_V1_QuarantineEndpointRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Forge_Network_V1_QuarantineEndpointResponse` to respond with.
+        func quarantineEndpoint(
+            request: Forge_Network_V1_QuarantineEndpointRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Forge_Network_V1_QuarantineEndpointResponse
+
+        /// Handle the "UnquarantineEndpoint" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Ends a quarantine.
+        ///
+        /// - Parameters:
+        ///   - request: A `Forge_Network_V1_UnquarantineEndpointRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Forge_Network_V1_UnquarantineEndpointResponse` to respond with.
+        func unquarantineEndpoint(
+            request: Forge_Network_V1_UnquarantineEndpointRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Forge_Network_V1_UnquarantineEndpointResponse
 
         /// Handle the "GetEndpoint" method.
         ///
@@ -1115,6 +1390,17 @@ extension Forge_Network_V1_NetworkManager.StreamingServiceProtocol {
             }
         )
         router.registerHandler(
+            forMethod: Forge_Network_V1_NetworkManager.Method.RelabelVNet.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Forge_Network_V1_RelabelVNetRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Forge_Network_V1_RelabelVNetResponse>(),
+            handler: { request, context in
+                try await self.relabelVNet(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
             forMethod: Forge_Network_V1_NetworkManager.Method.GetVNet.descriptor,
             deserializer: GRPCProtobuf.ProtobufDeserializer<Forge_Network_V1_GetVNetRequest>(),
             serializer: GRPCProtobuf.ProtobufSerializer<Forge_Network_V1_GetVNetResponse>(),
@@ -1164,6 +1450,39 @@ extension Forge_Network_V1_NetworkManager.StreamingServiceProtocol {
             serializer: GRPCProtobuf.ProtobufSerializer<Forge_Network_V1_ReleaseEndpointResponse>(),
             handler: { request, context in
                 try await self.releaseEndpoint(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Forge_Network_V1_NetworkManager.Method.RelabelEndpoint.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Forge_Network_V1_RelabelEndpointRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Forge_Network_V1_RelabelEndpointResponse>(),
+            handler: { request, context in
+                try await self.relabelEndpoint(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Forge_Network_V1_NetworkManager.Method.QuarantineEndpoint.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Forge_Network_V1_QuarantineEndpointRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Forge_Network_V1_QuarantineEndpointResponse>(),
+            handler: { request, context in
+                try await self.quarantineEndpoint(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Forge_Network_V1_NetworkManager.Method.UnquarantineEndpoint.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Forge_Network_V1_UnquarantineEndpointRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Forge_Network_V1_UnquarantineEndpointResponse>(),
+            handler: { request, context in
+                try await self.unquarantineEndpoint(
                     request: request,
                     context: context
                 )
@@ -1296,6 +1615,17 @@ extension Forge_Network_V1_NetworkManager.ServiceProtocol {
         return GRPCCore.StreamingServerResponse(single: response)
     }
 
+    public func relabelVNet(
+        request: GRPCCore.StreamingServerRequest<Forge_Network_V1_RelabelVNetRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Forge_Network_V1_RelabelVNetResponse> {
+        let response = try await self.relabelVNet(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
     public func getVNet(
         request: GRPCCore.StreamingServerRequest<Forge_Network_V1_GetVNetRequest>,
         context: GRPCCore.ServerContext
@@ -1345,6 +1675,39 @@ extension Forge_Network_V1_NetworkManager.ServiceProtocol {
         context: GRPCCore.ServerContext
     ) async throws -> GRPCCore.StreamingServerResponse<Forge_Network_V1_ReleaseEndpointResponse> {
         let response = try await self.releaseEndpoint(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func relabelEndpoint(
+        request: GRPCCore.StreamingServerRequest<Forge_Network_V1_RelabelEndpointRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Forge_Network_V1_RelabelEndpointResponse> {
+        let response = try await self.relabelEndpoint(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func quarantineEndpoint(
+        request: GRPCCore.StreamingServerRequest<Forge_Network_V1_QuarantineEndpointRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Forge_Network_V1_QuarantineEndpointResponse> {
+        let response = try await self.quarantineEndpoint(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func unquarantineEndpoint(
+        request: GRPCCore.StreamingServerRequest<Forge_Network_V1_UnquarantineEndpointRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Forge_Network_V1_UnquarantineEndpointResponse> {
+        let response = try await self.unquarantineEndpoint(
             request: GRPCCore.ServerRequest(stream: request),
             context: context
         )
@@ -1480,6 +1843,19 @@ extension Forge_Network_V1_NetworkManager.SimpleServiceProtocol {
         )
     }
 
+    public func relabelVNet(
+        request: GRPCCore.ServerRequest<Forge_Network_V1_RelabelVNetRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Forge_Network_V1_RelabelVNetResponse> {
+        return GRPCCore.ServerResponse<Forge_Network_V1_RelabelVNetResponse>(
+            message: try await self.relabelVNet(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
     public func getVNet(
         request: GRPCCore.ServerRequest<Forge_Network_V1_GetVNetRequest>,
         context: GRPCCore.ServerContext
@@ -1538,6 +1914,45 @@ extension Forge_Network_V1_NetworkManager.SimpleServiceProtocol {
     ) async throws -> GRPCCore.ServerResponse<Forge_Network_V1_ReleaseEndpointResponse> {
         return GRPCCore.ServerResponse<Forge_Network_V1_ReleaseEndpointResponse>(
             message: try await self.releaseEndpoint(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func relabelEndpoint(
+        request: GRPCCore.ServerRequest<Forge_Network_V1_RelabelEndpointRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Forge_Network_V1_RelabelEndpointResponse> {
+        return GRPCCore.ServerResponse<Forge_Network_V1_RelabelEndpointResponse>(
+            message: try await self.relabelEndpoint(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func quarantineEndpoint(
+        request: GRPCCore.ServerRequest<Forge_Network_V1_QuarantineEndpointRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Forge_Network_V1_QuarantineEndpointResponse> {
+        return GRPCCore.ServerResponse<Forge_Network_V1_QuarantineEndpointResponse>(
+            message: try await self.quarantineEndpoint(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func unquarantineEndpoint(
+        request: GRPCCore.ServerRequest<Forge_Network_V1_UnquarantineEndpointRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Forge_Network_V1_UnquarantineEndpointResponse> {
+        return GRPCCore.ServerResponse<Forge_Network_V1_UnquarantineEndpointResponse>(
+            message: try await self.unquarantineEndpoint(
                 request: request.message,
                 context: context
             ),
@@ -1732,6 +2147,29 @@ extension Forge_Network_V1_NetworkManager {
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Forge_Network_V1_DeleteVNetResponse>) async throws -> Result
         ) async throws -> Result where Result: Sendable
 
+        /// Call the "RelabelVNet" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Changes a network's labels; what policy makes of them is in force when the answer comes.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Forge_Network_V1_RelabelVNetRequest` message.
+        ///   - serializer: A serializer for `Forge_Network_V1_RelabelVNetRequest` messages.
+        ///   - deserializer: A deserializer for `Forge_Network_V1_RelabelVNetResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func relabelVNet<Result>(
+            request: GRPCCore.ClientRequest<Forge_Network_V1_RelabelVNetRequest>,
+            serializer: some GRPCCore.MessageSerializer<Forge_Network_V1_RelabelVNetRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Forge_Network_V1_RelabelVNetResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Forge_Network_V1_RelabelVNetResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
         /// Call the "GetVNet" method.
         ///
         /// - Parameters:
@@ -1837,6 +2275,76 @@ extension Forge_Network_V1_NetworkManager {
             deserializer: some GRPCCore.MessageDeserializer<Forge_Network_V1_ReleaseEndpointResponse>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Forge_Network_V1_ReleaseEndpointResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "RelabelEndpoint" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Changes an endpoint's labels; what policy makes of them is in force when the answer comes, for established
+        /// > connections too.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Forge_Network_V1_RelabelEndpointRequest` message.
+        ///   - serializer: A serializer for `Forge_Network_V1_RelabelEndpointRequest` messages.
+        ///   - deserializer: A deserializer for `Forge_Network_V1_RelabelEndpointResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func relabelEndpoint<Result>(
+            request: GRPCCore.ClientRequest<Forge_Network_V1_RelabelEndpointRequest>,
+            serializer: some GRPCCore.MessageSerializer<Forge_Network_V1_RelabelEndpointRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Forge_Network_V1_RelabelEndpointResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Forge_Network_V1_RelabelEndpointResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "QuarantineEndpoint" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Cuts an endpoint off, its established connections included. Doing so again replaces what was said before.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Forge_Network_V1_QuarantineEndpointRequest` message.
+        ///   - serializer: A serializer for `Forge_Network_V1_QuarantineEndpointRequest` messages.
+        ///   - deserializer: A deserializer for `Forge_Network_V1_QuarantineEndpointResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func quarantineEndpoint<Result>(
+            request: GRPCCore.ClientRequest<Forge_Network_V1_QuarantineEndpointRequest>,
+            serializer: some GRPCCore.MessageSerializer<Forge_Network_V1_QuarantineEndpointRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Forge_Network_V1_QuarantineEndpointResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Forge_Network_V1_QuarantineEndpointResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "UnquarantineEndpoint" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Ends a quarantine.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Forge_Network_V1_UnquarantineEndpointRequest` message.
+        ///   - serializer: A serializer for `Forge_Network_V1_UnquarantineEndpointRequest` messages.
+        ///   - deserializer: A deserializer for `Forge_Network_V1_UnquarantineEndpointResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func unquarantineEndpoint<Result>(
+            request: GRPCCore.ClientRequest<Forge_Network_V1_UnquarantineEndpointRequest>,
+            serializer: some GRPCCore.MessageSerializer<Forge_Network_V1_UnquarantineEndpointRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Forge_Network_V1_UnquarantineEndpointResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Forge_Network_V1_UnquarantineEndpointResponse>) async throws -> Result
         ) async throws -> Result where Result: Sendable
 
         /// Call the "GetEndpoint" method.
@@ -2117,6 +2625,40 @@ extension Forge_Network_V1_NetworkManager {
             )
         }
 
+        /// Call the "RelabelVNet" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Changes a network's labels; what policy makes of them is in force when the answer comes.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Forge_Network_V1_RelabelVNetRequest` message.
+        ///   - serializer: A serializer for `Forge_Network_V1_RelabelVNetRequest` messages.
+        ///   - deserializer: A deserializer for `Forge_Network_V1_RelabelVNetResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func relabelVNet<Result>(
+            request: GRPCCore.ClientRequest<Forge_Network_V1_RelabelVNetRequest>,
+            serializer: some GRPCCore.MessageSerializer<Forge_Network_V1_RelabelVNetRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Forge_Network_V1_RelabelVNetResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Forge_Network_V1_RelabelVNetResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Forge_Network_V1_NetworkManager.Method.RelabelVNet.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
         /// Call the "GetVNet" method.
         ///
         /// - Parameters:
@@ -2272,6 +2814,109 @@ extension Forge_Network_V1_NetworkManager {
             try await self.client.unary(
                 request: request,
                 descriptor: Forge_Network_V1_NetworkManager.Method.ReleaseEndpoint.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "RelabelEndpoint" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Changes an endpoint's labels; what policy makes of them is in force when the answer comes, for established
+        /// > connections too.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Forge_Network_V1_RelabelEndpointRequest` message.
+        ///   - serializer: A serializer for `Forge_Network_V1_RelabelEndpointRequest` messages.
+        ///   - deserializer: A deserializer for `Forge_Network_V1_RelabelEndpointResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func relabelEndpoint<Result>(
+            request: GRPCCore.ClientRequest<Forge_Network_V1_RelabelEndpointRequest>,
+            serializer: some GRPCCore.MessageSerializer<Forge_Network_V1_RelabelEndpointRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Forge_Network_V1_RelabelEndpointResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Forge_Network_V1_RelabelEndpointResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Forge_Network_V1_NetworkManager.Method.RelabelEndpoint.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "QuarantineEndpoint" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Cuts an endpoint off, its established connections included. Doing so again replaces what was said before.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Forge_Network_V1_QuarantineEndpointRequest` message.
+        ///   - serializer: A serializer for `Forge_Network_V1_QuarantineEndpointRequest` messages.
+        ///   - deserializer: A deserializer for `Forge_Network_V1_QuarantineEndpointResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func quarantineEndpoint<Result>(
+            request: GRPCCore.ClientRequest<Forge_Network_V1_QuarantineEndpointRequest>,
+            serializer: some GRPCCore.MessageSerializer<Forge_Network_V1_QuarantineEndpointRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Forge_Network_V1_QuarantineEndpointResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Forge_Network_V1_QuarantineEndpointResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Forge_Network_V1_NetworkManager.Method.QuarantineEndpoint.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "UnquarantineEndpoint" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Ends a quarantine.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Forge_Network_V1_UnquarantineEndpointRequest` message.
+        ///   - serializer: A serializer for `Forge_Network_V1_UnquarantineEndpointRequest` messages.
+        ///   - deserializer: A deserializer for `Forge_Network_V1_UnquarantineEndpointResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func unquarantineEndpoint<Result>(
+            request: GRPCCore.ClientRequest<Forge_Network_V1_UnquarantineEndpointRequest>,
+            serializer: some GRPCCore.MessageSerializer<Forge_Network_V1_UnquarantineEndpointRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Forge_Network_V1_UnquarantineEndpointResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Forge_Network_V1_UnquarantineEndpointResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Forge_Network_V1_NetworkManager.Method.UnquarantineEndpoint.descriptor,
                 serializer: serializer,
                 deserializer: deserializer,
                 options: options,
@@ -2620,6 +3265,35 @@ extension Forge_Network_V1_NetworkManager.ClientProtocol {
         )
     }
 
+    /// Call the "RelabelVNet" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Changes a network's labels; what policy makes of them is in force when the answer comes.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Forge_Network_V1_RelabelVNetRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func relabelVNet<Result>(
+        request: GRPCCore.ClientRequest<Forge_Network_V1_RelabelVNetRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Forge_Network_V1_RelabelVNetResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.relabelVNet(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Forge_Network_V1_RelabelVNetRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Forge_Network_V1_RelabelVNetResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
     /// Call the "GetVNet" method.
     ///
     /// - Parameters:
@@ -2752,6 +3426,94 @@ extension Forge_Network_V1_NetworkManager.ClientProtocol {
             request: request,
             serializer: GRPCProtobuf.ProtobufSerializer<Forge_Network_V1_ReleaseEndpointRequest>(),
             deserializer: GRPCProtobuf.ProtobufDeserializer<Forge_Network_V1_ReleaseEndpointResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "RelabelEndpoint" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Changes an endpoint's labels; what policy makes of them is in force when the answer comes, for established
+    /// > connections too.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Forge_Network_V1_RelabelEndpointRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func relabelEndpoint<Result>(
+        request: GRPCCore.ClientRequest<Forge_Network_V1_RelabelEndpointRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Forge_Network_V1_RelabelEndpointResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.relabelEndpoint(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Forge_Network_V1_RelabelEndpointRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Forge_Network_V1_RelabelEndpointResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "QuarantineEndpoint" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Cuts an endpoint off, its established connections included. Doing so again replaces what was said before.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Forge_Network_V1_QuarantineEndpointRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func quarantineEndpoint<Result>(
+        request: GRPCCore.ClientRequest<Forge_Network_V1_QuarantineEndpointRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Forge_Network_V1_QuarantineEndpointResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.quarantineEndpoint(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Forge_Network_V1_QuarantineEndpointRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Forge_Network_V1_QuarantineEndpointResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "UnquarantineEndpoint" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Ends a quarantine.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Forge_Network_V1_UnquarantineEndpointRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func unquarantineEndpoint<Result>(
+        request: GRPCCore.ClientRequest<Forge_Network_V1_UnquarantineEndpointRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Forge_Network_V1_UnquarantineEndpointResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.unquarantineEndpoint(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Forge_Network_V1_UnquarantineEndpointRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Forge_Network_V1_UnquarantineEndpointResponse>(),
             options: options,
             onResponse: handleResponse
         )
@@ -3060,6 +3822,39 @@ extension Forge_Network_V1_NetworkManager.ClientProtocol {
         )
     }
 
+    /// Call the "RelabelVNet" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Changes a network's labels; what policy makes of them is in force when the answer comes.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func relabelVNet<Result>(
+        _ message: Forge_Network_V1_RelabelVNetRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Forge_Network_V1_RelabelVNetResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Forge_Network_V1_RelabelVNetRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.relabelVNet(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
     /// Call the "GetVNet" method.
     ///
     /// - Parameters:
@@ -3211,6 +4006,106 @@ extension Forge_Network_V1_NetworkManager.ClientProtocol {
             metadata: metadata
         )
         return try await self.releaseEndpoint(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "RelabelEndpoint" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Changes an endpoint's labels; what policy makes of them is in force when the answer comes, for established
+    /// > connections too.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func relabelEndpoint<Result>(
+        _ message: Forge_Network_V1_RelabelEndpointRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Forge_Network_V1_RelabelEndpointResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Forge_Network_V1_RelabelEndpointRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.relabelEndpoint(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "QuarantineEndpoint" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Cuts an endpoint off, its established connections included. Doing so again replaces what was said before.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func quarantineEndpoint<Result>(
+        _ message: Forge_Network_V1_QuarantineEndpointRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Forge_Network_V1_QuarantineEndpointResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Forge_Network_V1_QuarantineEndpointRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.quarantineEndpoint(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "UnquarantineEndpoint" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Ends a quarantine.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func unquarantineEndpoint<Result>(
+        _ message: Forge_Network_V1_UnquarantineEndpointRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Forge_Network_V1_UnquarantineEndpointResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Forge_Network_V1_UnquarantineEndpointRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.unquarantineEndpoint(
             request: request,
             options: options,
             onResponse: handleResponse

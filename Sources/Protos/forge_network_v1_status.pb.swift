@@ -146,6 +146,9 @@ public nonisolated struct Forge_Network_V1_EndpointStatistics: Sendable {
 
   public var denials: [Forge_Network_V1_Denial] = []
 
+  /// Connections that were let through and that policies in audit mode would have denied.
+  public var audited: [Forge_Network_V1_Denial] = []
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -425,7 +428,7 @@ nonisolated extension Forge_Network_V1_Denial: SwiftProtobuf.Message, SwiftProto
 
 nonisolated extension Forge_Network_V1_EndpointStatistics: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".EndpointStatistics"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}endpoint_id\0\u{1}endpoint\0\u{3}container_id\0\u{1}vnet\0\u{3}rx_bytes\0\u{3}rx_packets\0\u{3}tx_bytes\0\u{3}tx_packets\0\u{3}rx_dropped\0\u{3}tx_dropped\0\u{3}denied_packets\0\u{1}denials\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}endpoint_id\0\u{1}endpoint\0\u{3}container_id\0\u{1}vnet\0\u{3}rx_bytes\0\u{3}rx_packets\0\u{3}tx_bytes\0\u{3}tx_packets\0\u{3}rx_dropped\0\u{3}tx_dropped\0\u{3}denied_packets\0\u{1}denials\0\u{2}\u{8}audited\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -445,6 +448,7 @@ nonisolated extension Forge_Network_V1_EndpointStatistics: SwiftProtobuf.Message
       case 10: try { try decoder.decodeSingularUInt64Field(value: &self._txDropped) }()
       case 11: try { try decoder.decodeSingularUInt64Field(value: &self._deniedPackets) }()
       case 12: try { try decoder.decodeRepeatedMessageField(value: &self.denials) }()
+      case 20: try { try decoder.decodeRepeatedMessageField(value: &self.audited) }()
       default: break
       }
     }
@@ -491,6 +495,9 @@ nonisolated extension Forge_Network_V1_EndpointStatistics: SwiftProtobuf.Message
     if !self.denials.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.denials, fieldNumber: 12)
     }
+    if !self.audited.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.audited, fieldNumber: 20)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -507,6 +514,7 @@ nonisolated extension Forge_Network_V1_EndpointStatistics: SwiftProtobuf.Message
     if lhs._txDropped != rhs._txDropped {return false}
     if lhs._deniedPackets != rhs._deniedPackets {return false}
     if lhs.denials != rhs.denials {return false}
+    if lhs.audited != rhs.audited {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -66,6 +66,9 @@ package final class SQLiteStore: StateStore {
             state.policies = try rows("SELECT name, value FROM policies ORDER BY name", "policy") {
                 try value(FirewallPolicy.self, $0)
             }
+            state.quarantines = try rows(
+                "SELECT endpoint_id, value FROM quarantines ORDER BY endpoint_id", "quarantine"
+            ) { try value(Quarantine.self, $0) }
             for row in try Row.fetchAll(db, sql: "SELECT key, value FROM meta") {
                 state.meta[row["key"]] = row["value"]
             }
@@ -112,6 +115,16 @@ package final class SQLiteStore: StateStore {
                 let sql = "INSERT OR REPLACE INTO policies (name, value) VALUES (?, ?)"
                 try run(db, sql, [policy.name, try json(policy)])
             }
+        }
+    }
+
+    package func save(quarantine: Quarantine?, of endpointID: String) throws(StoreError) {
+        try attempt { db in
+            guard let quarantine else {
+                return try run(db, "DELETE FROM quarantines WHERE endpoint_id = ?", [endpointID])
+            }
+            let sql = "INSERT OR REPLACE INTO quarantines (endpoint_id, value) VALUES (?, ?)"
+            try run(db, sql, [endpointID, try json(quarantine)])
         }
     }
 

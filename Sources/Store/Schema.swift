@@ -39,6 +39,14 @@ enum Schema {
                     ALTER TABLE endpoints DROP COLUMN state;
                     """)
         }
+        migrator.registerMigration("v3") { db in
+            try db.execute(
+                sql: """
+                    CREATE TABLE quarantines (
+                        endpoint_id TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL
+                    ) STRICT, WITHOUT ROWID;
+                    """)
+        }
         return migrator
     }
 }

@@ -8,6 +8,8 @@ package struct StoredState: Sendable {
     package var endpoints: [Endpoint] = []
     /// By name.
     package var policies: [FirewallPolicy] = []
+    /// By endpoint id; of endpoints that are not there too.
+    package var quarantines: [Quarantine] = []
     /// Facts on the fabric itself.
     package var meta: [String: String] = [:]
 
@@ -31,6 +33,9 @@ package protocol StateStore: Sendable {
 
     /// Writes an endpoint, or writes it anew. Its network must be stored.
     func save(_ endpoint: Endpoint) throws(StoreError)
+    /// Begins, changes or (with nil) ends a quarantine.
+    func save(quarantine: Quarantine?, of endpointID: String) throws(StoreError)
+
     /// Removes what is stored of these.
     func delete(endpointIDs: [String]) throws(StoreError)
 

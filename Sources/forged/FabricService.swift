@@ -95,6 +95,21 @@ private struct FabricDesk: FabricControl {
         try await manager.endpoints(network: network)
     }
 
+    func relabel(endpoint: String, set: Labels, remove: [String]) async throws -> NetworkMember {
+        try await manager.relabel(endpoint: endpoint, set: set, remove: remove)
+    }
+    func relabel(network: String, set: Labels, remove: [String]) async throws -> Network {
+        try await manager.relabel(network: network, set: set, remove: remove)
+    }
+    func quarantine(_ name: String, for duration: Duration?, allowing: [QuarantineException]) async throws
+        -> NetworkMember
+    {
+        try await manager.quarantine(name, for: duration, allowing: allowing)
+    }
+    func endQuarantine(_ name: String) async throws -> NetworkMember? {
+        try await manager.endQuarantine(name)
+    }
+
     func apply(_ policies: [FirewallPolicy]) async throws -> [PolicyChange] {
         try await manager.apply(policies)
     }

@@ -87,6 +87,31 @@ actor MemoryFabric: FabricControl {
         members.filter { network == nil || $0.network.name == network }
     }
 
+    func relabel(endpoint: String, set: Labels, remove: [String]) throws -> NetworkMember {
+        let old = try self.endpoint(endpoint)
+        var new = old.endpoint
+        new.labels = try LabelSyntax.changed(new.labels, set: set, remove: remove)
+        return NetworkMember(new, in: old.network)
+    }
+
+    func relabel(network: String, set: Labels, remove: [String]) throws -> Network {
+        var new = try self.network(network)
+        new.labels = try LabelSyntax.changed(new.labels, set: set, remove: remove)
+        return new
+    }
+
+    func quarantine(_ name: String, for duration: Duration?, allowing: [QuarantineException]) throws
+        -> NetworkMember
+    {
+        let member = try endpoint(name)
+        let quarantine = Quarantine(
+            endpointID: member.endpoint.id, until: duration.map { $0.components.seconds * 1000 },
+            exceptions: allowing)
+        return NetworkMember(member.endpoint, in: member.network, quarantine: quarantine)
+    }
+
+    func endQuarantine(_ name: String) throws -> NetworkMember? { try endpoint(name) }
+
     func apply(_ policies: [FirewallPolicy]) -> [PolicyChange] {
         policies.map { policy in
             let former = policiesByName.updateValue(policy, forKey: policy.name)

@@ -66,6 +66,36 @@ extension ForgeClient {
         try await repeatable { stub, options in try await stub.listEndpoints(request, options: options) }
     }
 
+    /// Changes a network's labels.
+    public func relabelVNet(
+        _ request: Forge_Network_V1_RelabelVNetRequest
+    ) async throws(ForgeError) -> Forge_Network_V1_RelabelVNetResponse {
+        try await repeatable { stub, options in try await stub.relabelVNet(request, options: options) }
+    }
+
+    /// Changes an endpoint's labels.
+    public func relabelEndpoint(
+        _ request: Forge_Network_V1_RelabelEndpointRequest
+    ) async throws(ForgeError) -> Forge_Network_V1_RelabelEndpointResponse {
+        try await repeatable { stub, options in try await stub.relabelEndpoint(request, options: options) }
+    }
+
+    /// Cuts an endpoint off; it is cut when the answer comes.
+    public func quarantineEndpoint(
+        _ request: Forge_Network_V1_QuarantineEndpointRequest
+    ) async throws(ForgeError) -> Forge_Network_V1_QuarantineEndpointResponse {
+        try await repeatable { stub, options in try await stub.quarantineEndpoint(request, options: options) }
+    }
+
+    /// Ends a quarantine.
+    public func unquarantineEndpoint(
+        _ request: Forge_Network_V1_UnquarantineEndpointRequest
+    ) async throws(ForgeError) -> Forge_Network_V1_UnquarantineEndpointResponse {
+        try await unrepeatable { stub, options in
+            try await stub.unquarantineEndpoint(request, options: options)
+        }
+    }
+
     /// Creates or replaces policies; they are in force when the answer comes.
     public func applyFirewall(
         _ request: Forge_Network_V1_ApplyFirewallRequest

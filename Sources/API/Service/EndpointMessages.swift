@@ -30,6 +30,12 @@ extension Forge_Network_V1_Endpoint {
             $0.device = endpoint.namespace.device
             $0.inode = endpoint.namespace.inode
         }
+        if let quarantine = member.quarantine {
+            self.quarantine = .with {
+                if let until = quarantine.until { $0.untilUnixMilliseconds = until }
+                $0.allow = quarantine.exceptions.map(\.description)
+            }
+        }
         ports = endpoint.ports.map { port in
             .with {
                 $0.name = port.name

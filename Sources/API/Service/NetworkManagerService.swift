@@ -102,6 +102,54 @@ struct NetworkManagerService: Forge_Network_V1_NetworkManager.SimpleServiceProto
         }
     }
 
+    // MARK: Labels and quarantine
+
+    func relabelVNet(
+        request: Forge_Network_V1_RelabelVNetRequest, context: ServerContext
+    ) async throws -> Forge_Network_V1_RelabelVNetResponse {
+        try await answering {
+            try Bounds.check("label", count: request.remove.count, atMost: LabelSyntax.limit)
+            let network = try await control.relabel(
+                network: Bounds.reference(request.name, "network"), set: request.set, remove: request.remove)
+            return .with { $0.vnet = .init(network) }
+        }
+    }
+
+    func relabelEndpoint(
+        request: Forge_Network_V1_RelabelEndpointRequest, context: ServerContext
+    ) async throws -> Forge_Network_V1_RelabelEndpointResponse {
+        try await answering {
+            try Bounds.check("label", count: request.remove.count, atMost: LabelSyntax.limit)
+            let member = try await control.relabel(
+                endpoint: Bounds.reference(request.name, "endpoint"), set: request.set, remove: request.remove
+            )
+            return .with { $0.endpoint = .init(member) }
+        }
+    }
+
+    func quarantineEndpoint(
+        request: Forge_Network_V1_QuarantineEndpointRequest, context: ServerContext
+    ) async throws -> Forge_Network_V1_QuarantineEndpointResponse {
+        try await answering {
+            try Bounds.check("allow", count: request.allow.count, atMost: Quarantine.exceptionLimit)
+            let member = try await control.quarantine(
+                Bounds.reference(request.name, "endpoint"),
+                for: request.milliseconds == 0
+                    ? nil : .milliseconds(Int64(clamping: request.milliseconds)),
+                allowing: request.allow.map { try QuarantineException($0) })
+            return .with { $0.endpoint = .init(member) }
+        }
+    }
+
+    func unquarantineEndpoint(
+        request: Forge_Network_V1_UnquarantineEndpointRequest, context: ServerContext
+    ) async throws -> Forge_Network_V1_UnquarantineEndpointResponse {
+        try await answering {
+            let member = try await control.endQuarantine(Bounds.reference(request.name, "endpoint"))
+            return .with { if let member { $0.endpoint = .init(member) } }
+        }
+    }
+
     // MARK: Policies
 
     func applyFirewall(

@@ -18,6 +18,9 @@ extension Forge_Network_V1_Reason {
             code = "default-deny"
             self.direction = .init(direction)
             self.endpoint = endpoint
+        case .quarantine(let endpoint):
+            code = "quarantine"
+            self.endpoint = endpoint
         case .noEndpoint:
             code = "no-endpoint"
         case .spoofedSource:

@@ -106,8 +106,8 @@ struct Detach: AsyncParsableCommand {
 
 struct EndpointCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "endpoint", abstract: "List and show endpoints.",
-        subcommands: [EndpointList.self, EndpointInspect.self])
+        commandName: "endpoint", abstract: "List, show and label endpoints.",
+        subcommands: [EndpointList.self, EndpointInspect.self, EndpointLabel.self])
 }
 
 struct EndpointList: AsyncParsableCommand {
@@ -131,8 +131,38 @@ struct EndpointList: AsyncParsableCommand {
                 Column("CONTAINER ID") { short($0.containerID) },
                 Column("ADDRESSES") { $0.addresses.map(\.address).joined(separator: ",") },
                 Column("LABELS") { text($0.labels) },
+                Column("STATUS") { endpoint in
+                    guard endpoint.hasQuarantine else { return "attached" }
+                    guard endpoint.quarantine.hasUntilUnixMilliseconds else { return "quarantined" }
+                    return "quarantined \(Time.left(until: endpoint.quarantine.untilUnixMilliseconds))"
+                },
             ],
             quietly: { short($0.id) })
+    }
+}
+
+struct EndpointLabel: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "label", abstract: "Set and remove an endpoint's labels.",
+        discussion: "What policy makes of them is in force when the command returns.")
+
+    @Argument(help: "The endpoint.")
+    var name: String
+
+    @OptionGroup var labels: LabelChanges
+
+    func run() async throws {
+        let (set, remove) = try labels.read()
+        let endpoint = try await Connection.with { client in
+            try await client.relabelEndpoint(
+                .with {
+                    $0.name = name
+                    $0.set = set
+                    $0.remove = remove
+                }
+            ).endpoint
+        }
+        Console.line("\(endpoint.vnet)/\(endpoint.name) \(text(endpoint.labels))")
     }
 }
 

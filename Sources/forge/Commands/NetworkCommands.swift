@@ -6,8 +6,35 @@ internal import SwiftProtobuf
 
 struct NetworkCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "network", abstract: "Make, list and remove networks.",
-        subcommands: [NetworkCreate.self, NetworkList.self, NetworkInspect.self, NetworkRemove.self])
+        commandName: "network", abstract: "Make, list, label and remove networks.",
+        subcommands: [
+            NetworkCreate.self, NetworkList.self, NetworkInspect.self, NetworkLabel.self, NetworkRemove.self,
+        ])
+}
+
+struct NetworkLabel: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "label", abstract: "Set and remove a network's labels.",
+        discussion: "What policy makes of them is in force when the command returns.")
+
+    @Argument(help: "The network.")
+    var name: String
+
+    @OptionGroup var labels: LabelChanges
+
+    func run() async throws {
+        let (set, remove) = try labels.read()
+        let network = try await Connection.with { client in
+            try await client.relabelVNet(
+                .with {
+                    $0.name = name
+                    $0.set = set
+                    $0.remove = remove
+                }
+            ).vnet
+        }
+        Console.line("\(network.name) \(text(network.labels))")
+    }
 }
 
 enum Isolation: String, ExpressibleByArgument, CaseIterable {

@@ -27,6 +27,30 @@ struct LabelOptions: ParsableArguments {
     }
 }
 
+/// Labels to set and to remove, as kubectl writes them: `app=web tier-`.
+struct LabelChanges: ParsableArguments {
+    @Argument(help: ArgumentHelp("Labels: KEY=VALUE sets one, KEY- removes one.", valueName: "label"))
+    var texts: [String]
+
+    func read() throws -> (set: [String: String], remove: [String]) {
+        var set: [String: String] = [:]
+        var remove: [String] = []
+        for text in texts {
+            if text.hasSuffix("-"), !text.contains("=") {
+                remove.append(String(text.dropLast()))
+                continue
+            }
+            do throws(ModelError) {
+                let (key, value) = try LabelSyntax.parse(text)
+                guard set.updateValue(value, forKey: key) == nil else {
+                    throw ModelError.invalid("label", text, "the key is given twice")
+                }
+            } catch { throw Failure(error) }
+        }
+        return (set, remove)
+    }
+}
+
 /// `--port NAME=PORT[/PROTOCOL]`, as often as needed.
 struct NamedPortOptions: ParsableArguments {
     @Option(
