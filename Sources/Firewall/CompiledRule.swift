@@ -44,6 +44,8 @@ final class CompiledRule: Sendable {
     let ports: [ClosedRange<UInt32>]
     let names: [PortName]
     let peers: Peers
+    /// Its policy decides nothing.
+    let isAudit: Bool
 
     enum Peers: Sendable {
         case anyone
@@ -61,8 +63,11 @@ final class CompiledRule: Sendable {
         let transport: TransportProtocol?
     }
 
-    init(_ order: RuleOrder, _ outcome: Outcome?, _ ports: [PortMatch]?, _ peers: Peers) {
+    init(
+        _ order: RuleOrder, _ outcome: Outcome?, _ ports: [PortMatch]?, _ peers: Peers, isAudit: Bool = false
+    ) {
         self.order = order
+        self.isAudit = isAudit
         self.outcome = outcome
         self.peers = peers
         guard let ports else {
@@ -94,8 +99,11 @@ final class CompiledRule: Sendable {
 
 /// What holds for an endpoint in one direction besides rules.
 struct Chain: Hashable {
+    var direction: Direction
     /// A policy of the standard tier selects it, so that what nobody allows there is denied.
     var isSelected = false
+    /// One in audit mode does.
+    var isAudited = false
     /// The default of its network.
     var allowsByDefault = false
 }
@@ -107,6 +115,19 @@ extension PortClass {
     ///   - rules: that speak of the peer, in any order, perhaps more than once.
     ///   - destination: the named ports of the flow's destination.
     init(_ rules: [CompiledRule], _ destination: [NamedPort], _ chain: Chain) {
+        guard chain.isAudited || rules.contains(where: \.isAudit) else {
+            self.init(enforcing: rules, destination, chain)
+            return
+        }
+        let actual = PortClass(enforcing: rules.filter { !$0.isAudit }, destination, chain)
+        var strict = chain
+        strict.isSelected = chain.isSelected || chain.isAudited
+        self = actual.audited(
+            by: PortClass(enforcing: rules, destination, strict),
+            byDefault: chain.direction == .egress ? .defaultDenyEgress : .defaultDenyIngress)
+    }
+
+    private init(enforcing rules: [CompiledRule], _ destination: [NamedPort], _ chain: Chain) {
         let relevant = rules.filter { rule in
             rule.order.tier == .admin || (rule.order.tier == .standard) == chain.isSelected
         }

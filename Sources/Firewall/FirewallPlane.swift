@@ -271,6 +271,12 @@ package struct Denial: Hashable, Sendable {
     package let outcome: Outcome
     package let packets: UInt64
     package let bytes: UInt64
+
+    package init(outcome: Outcome, packets: UInt64, bytes: UInt64) {
+        self.outcome = outcome
+        self.packets = packets
+        self.bytes = bytes
+    }
 }
 
 extension FirewallPlane {

@@ -162,11 +162,15 @@ extension PolicyCompiler {
             guard let side, quarantines[side.id] != nil else { continue }
             guard isExcepted(peer, point, of: side.id) else { return .quarantine }
         }
+        var audit = Outcome.allow
         if sender != nil {
             let outcome = judge(.egress, subject: source, peer: destination, point)
-            if outcome != .allow { return outcome }
+            if outcome.isDenial { return outcome }
+            audit = outcome
         }
-        return receiver == nil ? .allow : judge(.ingress, subject: destination, peer: source, point)
+        guard receiver != nil else { return audit }
+        let outcome = judge(.ingress, subject: destination, peer: source, point)
+        return outcome.isDenial || audit == .allow ? outcome : audit
     }
 
     private func isExcepted(_ peer: IPAddress, _ point: UInt32, of endpointID: String) -> Bool {

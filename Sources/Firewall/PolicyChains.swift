@@ -265,16 +265,22 @@ struct PolicyChains {
         chain(name + "_outcome") {
             [
                 $0.rule(
-                    "allowed",
+                    "allowed", .meta(.mark, .r(0)),
+                    .cmp(.eq, .r(0), nativeBytes(Outcome.allow.rawValue)), .verdict(.return)),
+                $0.rule(
+                    "allowed, but told",
                     [
                         .meta(.mark, .r(0)),
                         .bitwise(
                             source: .r(0), destination: .r(0), mask: nativeBytes(Outcome.denyBit),
                             xor: [0, 0, 0, 0]),
-                        .cmp(.eq, .r(0), [0, 0, 0, 0]), .verdict(.return),
+                        .cmp(.eq, .r(0), [0, 0, 0, 0]), .verdict(.goto("audited_" + name)),
                     ]),
                 $0.rule("denied by a rule", .verdict(.goto("denied_" + name))),
             ]
+        }
+        chain("audited_" + name) { builder in
+            IPFamily.allCases.map { builder.count(direction, $0, "what audit would deny") }
         }
         chain(name + "_default") {
             [
@@ -287,16 +293,9 @@ struct PolicyChains {
         // An element that cannot be added ends its rule, not the packet's life: the drop is a rule of its
         // own.
         chain("denied_" + name) { builder in
-            IPFamily.allCases.map { family in
-                builder.rule(
-                    "count the reason",
-                    .isFamily(family) + .address(direction.subject, family, .r(0)) + [
-                        .meta(.mark, .r(family.registers)),
-                        .dynset(
-                            set: KernelLayout.denied(family).name, operation: .update, key: .r(0),
-                            expressions: [.counter]),
-                    ])
-            } + [builder.rule(nil, .verdict(.drop))]
+            IPFamily.allCases.map { builder.count(direction, $0, "count the reason") } + [
+                builder.rule(nil, .verdict(.drop))
+            ]
         }
     }
 

@@ -54,7 +54,10 @@ extension PolicyCompiler {
         for subject in state.identities {
             if policy.limit != nil { change.limits.insert(subject) }
             // The first or the last to select the endpoint.
-            for direction in policy.selecting where chain(subject, direction).selecting == 1 {
+            let first =
+                policy.selecting.filter { chain(subject, $0).selecting == 1 }
+                + policy.auditing.filter { chain(subject, $0).auditing == 1 }
+            for direction in first {
                 change.work[subject, default: [:]][direction, default: .init()].isFull = true
             }
             for (direction, rule) in policy.rules {
@@ -122,12 +125,19 @@ extension PolicyCompiler {
     }
 
     /// What holds for an identity in one direction, and how many policies select it there.
-    func chain(_ number: UInt32, _ direction: Direction) -> (chain: Chain, selecting: Int) {
-        guard let subject = subjects[number] else { return (Chain(), 0) }
+    func chain(_ number: UInt32, _ direction: Direction) -> (chain: Chain, selecting: Int, auditing: Int) {
+        guard let subject = subjects[number] else { return (Chain(direction: direction), 0, 0) }
         var selecting = 0
-        for selector in subject.matched { selecting += selectors[selector]?.book[direction].selecting ?? 0 }
-        let allowsByDefault = subject.identity.defaultVerdict == .allow
-        return (Chain(isSelected: selecting > 0, allowsByDefault: allowsByDefault), selecting)
+        var auditing = 0
+        for selector in subject.matched {
+            guard let side = selectors[selector]?.book[direction] else { continue }
+            selecting += side.selecting
+            auditing += side.auditing
+        }
+        let chain = Chain(
+            direction: direction, isSelected: selecting > 0, isAudited: auditing > 0,
+            allowsByDefault: subject.identity.defaultVerdict == .allow)
+        return (chain, selecting, auditing)
     }
 
     /// The identities that some rule of a subject tells from what is outside.
@@ -177,10 +187,12 @@ extension PolicyCompiler {
         var isSelected = false
         var known: [CIDR]?
         var selecting = 0
+        var auditing = 0
         for selector in subject.matched {
             guard let state = selectors[selector], !state.book.isEmpty else { continue }
             let side = state.book[direction]
             selecting += side.selecting
+            auditing += side.auditing
             if side.collect(other.matched, into: &rules) { isSelected = true }
             if side.portNames.keys.contains(where: { portIdentities[$0]?.contains(peer) ?? false }) {
                 isSelected = true
@@ -196,7 +208,8 @@ extension PolicyCompiler {
         }
         let destination = direction == .ingress ? subject.identity.ports : other.identity.ports
         let chain = Chain(
-            isSelected: selecting > 0, allowsByDefault: subject.identity.defaultVerdict == .allow)
+            direction: direction, isSelected: selecting > 0, isAudited: auditing > 0,
+            allowsByDefault: subject.identity.defaultVerdict == .allow)
         setClass(row, PortClass(rules, destination, chain))
     }
 

@@ -167,10 +167,12 @@ package struct PolicyCompiler: Sendable {
                 rules.append((rule.direction, compiled))
             }
         }
+        let directions = policy.tier == .standard ? Array(policy.directions) : []
+        let isEnforced = policy.mode == .enforce
         let compiled = CompiledPolicy(
-            name: name, subject: subject,
-            selecting: policy.tier == .standard ? Array(policy.directions) : [], rules: rules,
-            limit: policy.directions.contains(.ingress) ? policy.rateLimit : nil)
+            name: name, subject: subject, selecting: isEnforced ? directions : [],
+            auditing: isEnforced ? [] : directions, rules: rules,
+            limit: isEnforced && policy.directions.contains(.ingress) ? policy.rateLimit : nil)
         for number in compiled.peerSelectors {
             selectors[number, default: SelectorState()].mentions[subject, default: 0] += 1
         }
@@ -221,7 +223,7 @@ package struct PolicyCompiler: Sendable {
             case .pass: nil
             }
         let order = RuleOrder(policy, name, action, index: place)
-        return CompiledRule(order, outcome, rule.ports, placed)
+        return CompiledRule(order, outcome, rule.ports, placed, isAudit: policy.mode == .audit)
     }
 
     private mutating func number(of reference: RuleReference) -> UInt32 {
@@ -230,7 +232,7 @@ package struct PolicyCompiler: Sendable {
         hash.combine(reference.list.rawValue)
         hash.combine(UInt32(truncatingIfNeeded: reference.number))
         return ruleNumbers.number(
-            for: reference, preferred: hash.folded | Outcome.denyBit, in: Outcome.firstRule...UInt32.max)
+            for: reference, preferred: hash.folded & ~Outcome.auditBit | Outcome.denyBit, in: Outcome.rules)
     }
 
     /// The rule behind a deny outcome, unless its policy is gone.

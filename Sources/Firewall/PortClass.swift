@@ -11,6 +11,14 @@ package struct Outcome: RawRepresentable, Hashable, Sendable {
     package static let denyBit: UInt32 = 0x8000_0000
     package var isDenial: Bool { rawValue & Outcome.denyBit != 0 }
 
+    /// The bit that tells an allowance which a policy in audit mode would deny; the rest says why.
+    package static let auditBit: UInt32 = 0x4000_0000
+    package var isAudit: Bool { !isDenial && rawValue & Outcome.auditBit != 0 }
+    /// Allowed, though a policy in audit mode would deny it so.
+    package var audited: Outcome { Outcome(rawValue: rawValue & ~Outcome.denyBit | Outcome.auditBit) }
+    /// The denial that an audit speaks of.
+    package var auditedDenial: Outcome { Outcome(rawValue: rawValue & ~Outcome.auditBit | Outcome.denyBit) }
+
     // Denials that no rule of a policy causes.
     package static let defaultDenyEgress = Outcome(rawValue: denyBit | 1)
     package static let defaultDenyIngress = Outcome(rawValue: denyBit | 2)
@@ -25,8 +33,8 @@ package struct Outcome: RawRepresentable, Hashable, Sendable {
     /// Either side is quarantined.
     package static let quarantine = Outcome(rawValue: denyBit | 8)
 
-    /// Numbers of deny rules begin here.
-    package static let firstRule: UInt32 = denyBit | 0x100
+    /// Numbers of deny rules.
+    package static let rules: ClosedRange<UInt32> = denyBit | 0x100...denyBit | (auditBit - 1)
 }
 
 /// An (l4 protocol, destination port) pair as one number, so that port ranges of all protocols lie on one
@@ -74,5 +82,51 @@ struct PortClass: Hashable {
             hash.combine(segment.outcome.rawValue)
         }
         return hash.folded
+    }
+}
+
+extension PortClass {
+    /// This with the marks of what another, stricter one denies.
+    ///
+    /// - Parameter byDefault: what the other one's silence means.
+    func audited(by strict: PortClass, byDefault: Outcome) -> PortClass {
+        var marked: [Segment] = []
+        func add(_ first: UInt32, _ last: UInt32, _ outcome: Outcome) {
+            guard first <= last else { return }
+            if let before = marked.last, before.outcome == outcome, before.range.upperBound + 1 == first {
+                marked[marked.count - 1] = Segment(range: before.range.lowerBound...last, outcome: outcome)
+            } else {
+                marked.append(Segment(range: first...last, outcome: outcome))
+            }
+        }
+        var next = strict.segments.startIndex
+        for segment in segments {
+            guard segment.outcome == .allow else {
+                marked.append(segment)
+                continue
+            }
+            var first = segment.range.lowerBound
+            let last = segment.range.upperBound
+            while next < strict.segments.endIndex, strict.segments[next].range.upperBound < first {
+                next += 1
+            }
+            var index = next
+            while first <= last {
+                guard index < strict.segments.endIndex, strict.segments[index].range.lowerBound <= last else {
+                    add(first, last, byDefault.audited)
+                    break
+                }
+                let other = strict.segments[index]
+                if other.range.lowerBound > first {
+                    add(first, other.range.lowerBound - 1, byDefault.audited)
+                    first = other.range.lowerBound
+                }
+                let end = min(last, other.range.upperBound)
+                add(first, end, other.outcome == .allow ? .allow : other.outcome.audited)
+                first = end + 1
+                index += 1
+            }
+        }
+        return PortClass(segments: marked)
     }
 }

@@ -40,7 +40,7 @@ extension PolicyCompiler {
         var side = RuleBook.Side()
         for exception in quarantine.exceptions { side.add(exception, blocks(of: exception)) }
         for family in IPFamily.allCases where !quarantine.exceptions.isEmpty {
-            for segment in addressSegments([side], family, [], Chain(isSelected: true)) {
+            for segment in addressSegments([side], family, [], Chain(direction: .egress, isSelected: true)) {
                 let row = Row.exception(quarantine: number, first: segment.first, last: segment.last)
                 rows.append(row)
                 setClass(row, segment.ports)

@@ -9,6 +9,8 @@ struct RuleBook: Sendable {
     struct Side: Sendable {
         /// Policies of the standard tier that have the direction.
         var selecting = 0
+        /// As `selecting`, of policies in audit mode.
+        var auditing = 0
         var anyone: [CompiledRule] = []
         /// By the number of the peer's selector.
         var bySelector: [Int: [CompiledRule]] = [:]
@@ -107,6 +109,7 @@ struct RuleBook: Sendable {
     mutating func add(_ policy: CompiledPolicy) {
         policies += 1
         for direction in policy.selecting { self[direction].selecting += 1 }
+        for direction in policy.auditing { self[direction].auditing += 1 }
         for (direction, rule) in policy.rules {
             self[direction].add(rule, namesDestination: direction == .egress)
         }
@@ -116,6 +119,7 @@ struct RuleBook: Sendable {
     mutating func remove(_ policy: CompiledPolicy) {
         policies -= 1
         for direction in policy.selecting { self[direction].selecting -= 1 }
+        for direction in policy.auditing { self[direction].auditing -= 1 }
         for (direction, rule) in policy.rules {
             self[direction].remove(rule, namesDestination: direction == .egress)
         }
@@ -130,6 +134,8 @@ struct CompiledPolicy: Sendable {
     let subject: Int
     /// Directions in which those are no longer under their network's default.
     let selecting: [Direction]
+    /// Directions that it selects in audit mode.
+    let auditing: [Direction]
     let rules: [(direction: Direction, rule: CompiledRule)]
     let limit: Int?
 

@@ -54,6 +54,18 @@ struct RuleBuilder {
         ]
     }
 
+    /// Counts the outcome in the mark for the endpoint that is judged in a direction.
+    func count(_ direction: Direction, _ family: IPFamily, _ comment: String) -> NftRule {
+        rule(
+            comment,
+            .isFamily(family) + .address(direction.subject, family, .r(0)) + [
+                .meta(.mark, .r(family.registers)),
+                .dynset(
+                    set: KernelLayout.denied(family).name, operation: .update, key: .r(0),
+                    expressions: [.counter]),
+            ])
+    }
+
     /// On to the chain of the packet's family.
     func families(_ name: String) -> [NftRule] {
         IPFamily.allCases.map { rule(nil, .isFamily($0) + [.verdict(.goto("\(name)\($0.rawValue)"))]) }

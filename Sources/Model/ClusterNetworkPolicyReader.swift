@@ -32,10 +32,12 @@ extension PolicyReader {
         let egress = fields["egress"].map { rules($0, path, .egress) } ?? []
         guard let tier, let priority, let subject else { return nil }
         let all = ingress + egress
-        return FirewallPolicy(
+        var policy = FirewallPolicy(
             id: .clusterNetworkPolicy(object.name),
             tier: tier ? .admin(priority: priority) : .baseline(priority: priority), selector: subject,
             directions: Set(all.map(\.direction)), rules: all)
+        policy.mode = object.mode
+        return policy
     }
 
     private mutating func subject(_ node: Node, _ path: String) -> EndpointSelector? {

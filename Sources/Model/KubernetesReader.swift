@@ -9,6 +9,9 @@ extension PolicyReader {
         "selfLink", "uid", "finalizers", "ownerReferences",
     ]
 
+    /// The annotation that puts an object into audit mode.
+    static let modeAnnotation = "forge/mode"
+
     private static let lists = ["List", "NetworkPolicyList", "ClusterNetworkPolicyList"]
 
     /// - Parameter prefix: goes before the paths of what is read: `items[0].` in a list.
@@ -59,23 +62,28 @@ extension PolicyReader {
     /// The parts of an object: its name, its namespace and its `spec`; nil if it has no spec.
     mutating func object(
         _ root: Node, _ prefix: String, version: String
-    ) -> (name: String, namespace: Node?, spec: Node)? {
+    ) -> (name: String, namespace: Node?, spec: Node, mode: PolicyMode)? {
         let known = ["apiVersion", "kind", "metadata", "spec", "status"]
         guard let fields = members(root, prefix, known) else { return nil }
         self.version(fields, root, prefix, version)
         var name = ""
         var namespace: Node?
+        var mode = PolicyMode.enforce
         let path = prefix + "metadata"
         if let metadata = required(fields, "metadata", root, prefix),
             let fields = members(metadata, path + ".", ["name", "namespace"] + PolicyReader.ignoredMetadata)
         {
             namespace = fields["namespace"]
+            for (key, value) in fields["annotations"].flatMap({ pairs($0, path + ".annotations") }) ?? []
+            where key == PolicyReader.modeAnnotation {
+                mode = self.mode(value, "\(path).annotations.\(key)")
+            }
             if let node = required(fields, "name", metadata, path + ".") {
                 name = string(node, path + ".name") ?? ""
             }
         }
         guard let spec = required(fields, "spec", root, prefix) else { return nil }
-        return (name, namespace, spec)
+        return (name, namespace, spec, mode)
     }
 
     private mutating func version(

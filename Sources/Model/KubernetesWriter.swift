@@ -51,9 +51,12 @@ extension FirewallPolicy {
     private func object(
         version: String, namespace: [(String, DocumentValue)], _ spec: [(String, DocumentValue)]
     ) -> DocumentValue {
-        .map([
+        let annotations: [(String, DocumentValue)] =
+            mode == .enforce
+            ? [] : [("annotations", .map([(PolicyReader.modeAnnotation, .text(mode.rawValue))]))]
+        return .map([
             ("apiVersion", .text(version)), ("kind", .text(id.dialect.rawValue)),
-            ("metadata", .map([("name", .text(id.name))] + namespace)), ("spec", .map(spec)),
+            ("metadata", .map([("name", .text(id.name))] + namespace + annotations)), ("spec", .map(spec)),
         ])
     }
 

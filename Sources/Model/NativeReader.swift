@@ -4,7 +4,7 @@ internal import Yams
 /// The native dialect, described in `docs/policy.md`.
 extension PolicyReader {
     mutating func policy(_ root: Node) -> FirewallPolicy? {
-        let known = ["policy", "endpoints", "directions", "allowPorts", "trustedPeers", "rateLimit"]
+        let known = ["policy", "endpoints", "directions", "allowPorts", "trustedPeers", "rateLimit", "mode"]
         let lists = [RuleList.ingress, .egress, .ingressDeny, .egressDeny]
         guard let fields = fields(root, "", known + lists.map(\.rawValue)) else { return nil }
         if fields["policy"] == nil { refuse(root, "policy", nil, "is missing: every policy has a name") }
@@ -14,7 +14,7 @@ extension PolicyReader {
         let rules = lists.map { list in
             fields[list.rawValue].map { self.rules($0, list.rawValue, list.direction) } ?? []
         }
-        return FirewallPolicy(
+        var policy = FirewallPolicy(
             name: fields["policy"].flatMap { text($0, "policy") } ?? "",
             selector: fields["endpoints"].flatMap { selector($0, "endpoints") } ?? EndpointSelector(),
             directions: fields["directions"].map { directions($0) } ?? [.ingress, .egress],
@@ -22,6 +22,18 @@ extension PolicyReader {
             trustedPeers: fields["trustedPeers"].map { peers($0, "trustedPeers") },
             rateLimit: fields["rateLimit"].flatMap { number($0, "rateLimit") },
             ingress: rules[0], egress: rules[1], ingressDeny: rules[2], egressDeny: rules[3])
+        if let node = fields["mode"] { policy.mode = mode(node, "mode") }
+        return policy
+    }
+
+    /// - Returns: to enforce, where what is said cannot be understood and is refused.
+    mutating func mode(_ node: Node, _ path: String) -> PolicyMode {
+        guard let text = text(node, path) else { return .enforce }
+        guard let mode = PolicyMode(rawValue: text) else {
+            refuse(node, path, text, "must be enforce or audit")
+            return .enforce
+        }
+        return mode
     }
 
     private mutating func directions(_ node: Node) -> Set<Direction> {

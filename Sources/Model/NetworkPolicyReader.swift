@@ -26,11 +26,13 @@ extension PolicyReader {
             }
         }
         if directions.isEmpty { directions = egress.isEmpty ? [.ingress] : [.ingress, .egress] }
-        return FirewallPolicy(
+        var policy = FirewallPolicy(
             id: .networkPolicy(object.name, in: namespace),
             selector: EndpointSelector(labels: pods, network: namespace), directions: directions,
             // Rules of a direction that the policy is not for have no effect.
             rules: (ingress + egress).filter { directions.contains($0.direction) })
+        policy.mode = object.mode
+        return policy
     }
 
     private mutating func rules(

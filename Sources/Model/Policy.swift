@@ -35,6 +35,13 @@ public enum PolicyTier: Hashable, Sendable, Codable {
     }
 }
 
+/// Whether a policy's word counts.
+public enum PolicyMode: String, Hashable, Sendable, CaseIterable, Codable {
+    case enforce
+    /// It decides nothing, neither allows nor denies: what it would deny of what passes is counted and told.
+    case audit
+}
+
 /// What a rule does to traffic that it matches.
 public enum RuleAction: String, Hashable, Sendable, CaseIterable, Codable {
     case allow
@@ -104,6 +111,7 @@ public struct FirewallPolicy: Hashable, Sendable, Codable {
     /// By list, and in each list in the order in which they are asked. In the standard tier a denial beats
     /// whatever is allowed; in the others the first rule that matches decides.
     public var rules: [PolicyRule]
+    public var mode = PolicyMode.enforce
 
     public init(
         id: PolicyID, tier: PolicyTier = .standard, selector: EndpointSelector, directions: Set<Direction>,

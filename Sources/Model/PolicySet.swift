@@ -19,8 +19,10 @@
 /// the rule's number. What egress denies is reported as egress, whatever ingress would say: a packet dropped
 /// there never meets the other side.
 public struct PolicySet: Sendable {
-    /// Sorted by name.
+    /// Those that are enforced, sorted by name.
     public let policies: [FirewallPolicy]
+    /// If there are policies in audit mode: all policies, those enforced too.
+    private var strict: [PolicySet] = []
 
     private let index: SelectorIndex
     /// As `policies`.
@@ -33,6 +35,15 @@ public struct PolicySet: Sendable {
 
     /// - Parameter policies: in any order; names are expected to differ.
     public init(_ policies: some Sequence<FirewallPolicy>, members: some Sequence<NetworkMember> = []) {
+        let all = Array(policies)
+        let members = Array(members)
+        let enforced = all.filter { $0.mode == .enforce }
+        self.init(enforced: enforced, members: members)
+        guard enforced.count < all.count else { return }
+        strict = [PolicySet(enforced: all, members: members)]
+    }
+
+    private init(enforced policies: [FirewallPolicy], members: [NetworkMember]) {
         let sorted = policies.map { (name: $0.name, policy: $0) }.sorted { $0.name < $1.name }.map(\.policy)
         var index = SelectorIndex()
         var order = 0
@@ -58,14 +69,24 @@ public struct PolicySet: Sendable {
         let profile = profiles[matched] ?? makeProfile(matched)
         profiles[matched] = profile
         members[member.endpoint.id] = KnownMember(member, profile)
+        if !strict.isEmpty { strict[0].insert(member) }
     }
 
     /// Forgets an endpoint. Profiles stay: they belong to the policies.
-    public mutating func remove(endpointID: String) { members[endpointID] = nil }
+    public mutating func remove(endpointID: String) {
+        members[endpointID] = nil
+        if !strict.isEmpty { strict[0].remove(endpointID: endpointID) }
+    }
 
     /// The policies that select an endpoint, by name.
     public func selecting(_ member: NetworkMember) -> [FirewallPolicy] {
         profile(of: member).policies.map { policies[$0] }
+    }
+
+    /// Why policies in audit mode would deny what passes; nil where they would not, and of what does not pass.
+    public func audit(_ flow: Flow) -> DenialReason? {
+        guard let strict = strict.first, evaluate(flow).isAllowed else { return nil }
+        return strict.evaluate(flow).denial
     }
 
     /// The verdict on the first packet of a flow, and what decides it.

@@ -167,7 +167,7 @@ extension PolicyPeer {
 
 extension FirewallPolicy {
     private enum CodingKeys: String, CodingKey {
-        case id, tier, selector, directions, rateLimit, rules
+        case id, tier, selector, directions, rateLimit, rules, mode
         // As policies were stored when there was only the native dialect.
         case name, allowPorts, trustedPeers, ingress, egress, ingressDeny, egressDeny
     }
@@ -182,6 +182,7 @@ extension FirewallPolicy {
                 id: id, tier: try container.decode(PolicyTier.self, forKey: .tier), selector: selector,
                 directions: directions, rateLimit: rateLimit,
                 rules: try container.decode([PolicyRule].self, forKey: .rules))
+            mode = try container.decodeIfPresent(PolicyMode.self, forKey: .mode) ?? .enforce
             return
         }
         func rules(_ key: CodingKeys) throws -> [PolicyRule] {
@@ -206,6 +207,7 @@ extension FirewallPolicy {
         try container.encode(directions, forKey: .directions)
         try container.encodeIfPresent(rateLimit, forKey: .rateLimit)
         try container.encode(rules, forKey: .rules)
+        if mode != .enforce { try container.encode(mode, forKey: .mode) }
     }
 }
 

@@ -24,6 +24,7 @@ extension FirewallPolicy {
             let names = Direction.allCases.filter(directions.contains).map { DocumentValue.text($0.rawValue) }
             fields.append(("directions", .list(names)))
         }
+        if mode != .enforce { fields.append(("mode", .text(mode.rawValue))) }
         if let allowPorts { fields.append(("allowPorts", DocumentValue(allowPorts))) }
         if let trustedPeers { fields.append(("trustedPeers", DocumentValue(trustedPeers))) }
         if let rateLimit { fields.append(("rateLimit", .number(rateLimit))) }

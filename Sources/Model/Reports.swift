@@ -9,10 +9,13 @@ public enum PolicyChange: String, Hashable, Sendable, CaseIterable {
 public struct Explanation: Hashable, Sendable {
     public var flow: Flow
     public var decision: Decision
+    /// Why policies in audit mode would deny what is allowed.
+    public var audit: DenialReason?
 
-    public init(flow: Flow, decision: Decision) {
+    public init(flow: Flow, decision: Decision, audit: DenialReason? = nil) {
         self.flow = flow
         self.decision = decision
+        self.audit = audit
     }
 }
 
@@ -43,6 +46,8 @@ public struct EndpointStatistics: Hashable, Sendable {
     public var sentDropped: UInt64
     /// What policy refused.
     public var denials: [DenialCount]
+    /// First packets of connections that passed and that policies in audit mode would have refused.
+    public var audited: [DenialCount] = []
 
     public init(
         _ member: NetworkMember, receivedBytes: UInt64 = 0, receivedPackets: UInt64 = 0,

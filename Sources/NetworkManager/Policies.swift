@@ -87,14 +87,15 @@ extension NetworkManager {
             throw ModelError.invalid("to", query.to, "has no address of a family that \"\(query.from)\" has")
         }
         let flow = Flow(from: source, to: destination, query.transport)
-        return Explanation(flow: flow, decision: evaluate(flow))
+        let evaluation = ready()
+        return Explanation(flow: flow, decision: evaluation.evaluate(flow), audit: evaluation.audit(flow))
     }
 
-    /// The pure function's verdict under the policies and quarantines as they are.
-    func evaluate(_ flow: Flow) -> Decision {
+    /// The policies as they are, ready for questions.
+    private func ready() -> PolicySet {
         let set = evaluation ?? PolicySet(directory.policies.values)
         evaluation = set
-        return set.evaluate(flow)
+        return set
     }
 
     private func side(_ name: String, field: String) throws -> [FlowSide] {

@@ -24,7 +24,12 @@ extension NetworkManager {
                 statistics.receivedPackets = link.sentPackets
                 statistics.receivedDropped = link.sendDrops
             }
-            statistics.denials = merged(denials[member.endpoint.id] ?? [], of: member)
+            let counted = denials[member.endpoint.id] ?? []
+            statistics.denials = merged(counted.filter(\.outcome.isDenial), of: member)
+            statistics.audited = merged(
+                counted.filter(\.outcome.isAudit).map {
+                    Denial(outcome: $0.outcome.auditedDenial, packets: $0.packets, bytes: $0.bytes)
+                }, of: member)
             return statistics
         }
     }

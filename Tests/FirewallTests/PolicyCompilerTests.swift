@@ -203,17 +203,33 @@ import Wire
 
     private func expectAgreement(_ world: inout RandomWorld, _ compiler: PolicyCompiler) {
         let flow = world.flow()
-        let decision = PolicyEvaluator.evaluate(policies: world.policies, flow: flow)
+        let set = PolicySet(world.policies)
+        let decision = set.evaluate(flow)
         let (l4proto, port) = flow.transport.numbers(flow.source.address.family)
         let outcome = compiler.judge(
             from: flow.source.address, to: flow.destination.address, l4proto: l4proto, port: port)
-        switch decision.denial {
-        case nil: #expect(outcome == .allow, "\(flow)")
+        guard let denial = decision.denial else {
+            #expect(!outcome.isDenial, "\(flow)")
+            guard let audit = set.audit(flow) else {
+                #expect(outcome == .allow, "\(flow)")
+                return
+            }
+            #expect(outcome.isAudit, "\(flow)")
+            expect(outcome.auditedDenial, is: audit, flow, compiler)
+            return
+        }
+        expect(outcome, is: denial, flow, compiler)
+    }
+
+    private func expect(
+        _ outcome: Outcome, is denial: DenialReason, _ flow: Flow, _ compiler: PolicyCompiler
+    ) {
+        switch denial {
         case .isolation: #expect(outcome == .isolation, "\(flow)")
         case .defaultDeny(.egress, _): #expect(outcome == .defaultDenyEgress, "\(flow)")
         case .defaultDeny(.ingress, _): #expect(outcome == .defaultDenyIngress, "\(flow)")
         case .rule(let rule): #expect(compiler.rule(of: outcome) == rule, "\(flow)")
-        default: Issue.record("the evaluation knows no \(decision)")
+        default: Issue.record("the evaluation knows no \(denial)")
         }
     }
 }

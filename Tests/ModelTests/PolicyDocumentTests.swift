@@ -79,7 +79,7 @@ import Wire
             """
         #expect(
             errors(text) == [
-                "f.yaml:3: allowPort: unknown key; known are policy, endpoints, directions, allowPorts, trustedPeers, rateLimit, ingress, egress, ingressDeny, egressDeny",
+                "f.yaml:3: allowPort: unknown key; known are policy, endpoints, directions, allowPorts, trustedPeers, rateLimit, mode, ingress, egress, ingressDeny, egressDeny",
                 "f.yaml:9: ingress[0].to: unknown key; known are from, ports",
                 "f.yaml:10: ingress[1].port: unknown key; known are from, ports",
                 "f.yaml:4: allowPorts[0] \"0/tcp\": expected ports from 1 to 65535 such as 80/tcp or 8000-8100/udp",

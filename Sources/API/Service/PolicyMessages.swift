@@ -28,6 +28,12 @@ extension FirewallPolicy {
             }
             return rules
         }
+        let modes: [Forge_Network_V1_Policy.Mode: PolicyMode] = [
+            .unspecified: .enforce, .enforce: .enforce, .audit: .audit,
+        ]
+        guard let mode = modes[message.mode] else {
+            throw .invalid(field("mode"), "\(message.mode.rawValue)", "is neither enforce nor audit")
+        }
         self.init(
             name: message.name, selector: EndpointSelector(message.selector),
             directions: directions.isEmpty ? [.ingress, .egress] : directions,
@@ -38,6 +44,7 @@ extension FirewallPolicy {
             ingress: try rules("ingress", message.ingress), egress: try rules("egress", message.egress),
             ingressDeny: try rules("ingressDeny", message.ingressDeny),
             egressDeny: try rules("egressDeny", message.egressDeny))
+        self.mode = mode
     }
 }
 
@@ -137,6 +144,7 @@ extension Forge_Network_V1_Policy {
         }
         self.rules = UInt32(clamping: policy.rules.count)
         document = policy.yaml
+        mode = policy.mode == .audit ? .audit : .enforce
         // The lists are the native dialect's; what is written in another one stands in `document`.
         guard policy.id.dialect == .native else { return }
         if let ports = policy.allowPorts { allowPorts = .init(ports) }

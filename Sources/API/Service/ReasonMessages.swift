@@ -75,6 +75,7 @@ extension Forge_Network_V1_ExplainResponse {
                 }
             ]
         }
+        if let audit = explanation.audit { self.audit = .init(audit) }
         from = .init(explanation.flow.source)
         to = .init(explanation.flow.destination)
     }

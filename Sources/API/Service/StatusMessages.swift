@@ -18,13 +18,17 @@ extension Forge_Network_V1_EndpointStatistics {
         rxDropped = statistics.receivedDropped
         txDropped = statistics.sentDropped
         deniedPackets = statistics.denials.reduce(0) { $0 &+ $1.packets }
-        denials = statistics.denials.map { denial in
-            .with {
-                $0.reason = .init(denial.reason)
-                $0.packets = denial.packets
-                $0.bytes = denial.bytes
-            }
-        }
+        denials = statistics.denials.map { .init($0) }
+        audited = statistics.audited.map { .init($0) }
+    }
+}
+
+extension Forge_Network_V1_Denial {
+    fileprivate init(_ denial: DenialCount) {
+        self.init()
+        reason = .init(denial.reason)
+        packets = denial.packets
+        bytes = denial.bytes
     }
 }
 

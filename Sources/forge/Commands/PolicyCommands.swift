@@ -75,6 +75,7 @@ struct PolicyList: AsyncParsableCommand {
                 },
                 Column("TIER") { $0.tier == "standard" ? $0.tier : "\($0.tier) \($0.priority)" },
                 Column("RULES") { "\($0.rules)" },
+                Column("MODE") { $0.mode == .audit ? "audit" : "enforce" },
                 Column("RATE LIMIT") { $0.hasRateLimit ? "\($0.rateLimit)/s" : "" },
             ],
             quietly: \.name)
@@ -152,6 +153,7 @@ struct PolicyExplain: AsyncParsableCommand {
             return side + reason.text
         }
         Console.line("\(answer.verdict == .allow ? "allowed" : "denied"): \(reasons.joined(separator: ", "))")
+        if answer.hasAudit { Console.line("  audit would deny it: \(answer.audit.text)") }
         Console.line("  from  \(text(answer.from))")
         Console.line("  to    \(text(answer.to))")
         if let range { Console.line("  port  \(range)") }

@@ -64,18 +64,22 @@ struct Stats: AsyncParsableCommand {
     }
 
     private func showBlocked(_ rows: [Forge_Network_V1_EndpointStatistics]) {
-        let denials = rows.flatMap { row in row.denials.map { (name: row.endpoint, denial: $0) } }
-            .filter { $0.denial.packets > 0 }
-        guard !denials.isEmpty else { return }
-        Console.line("")
-        Console.show(
-            Table.render(
-                denials,
-                [
-                    Column("NAME") { $0.name },
-                    Column("BLOCKED") { "\($0.denial.packets)" },
-                    Column("REASON") { $0.denial.reason.text },
-                ]))
+        for (title, list) in [
+            ("BLOCKED", \Forge_Network_V1_EndpointStatistics.denials), ("AUDITED", \.audited),
+        ] {
+            let denials = rows.flatMap { row in row[keyPath: list].map { (name: row.endpoint, denial: $0) } }
+                .filter { $0.denial.packets > 0 }
+            guard !denials.isEmpty else { continue }
+            Console.line("")
+            Console.show(
+                Table.render(
+                    denials,
+                    [
+                        Column("NAME") { $0.name },
+                        Column(title) { "\($0.denial.packets)" },
+                        Column("REASON") { $0.denial.reason.text },
+                    ]))
+        }
     }
 
     /// `1.2kB`, as docker shows sizes.

@@ -94,6 +94,7 @@ package struct RandomWorld {
                     ports: chance(3) ? nil : widePorts())
             }
         }
+        if chance(6) { policy.mode = .audit }
         return policy
     }
 
