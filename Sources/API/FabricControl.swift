@@ -36,6 +36,8 @@ package protocol FabricControl: Sendable {
     /// Creates or replaces policies by name: all or none.
     /// - Returns: what happened to each, in order.
     func apply(_ policies: [FirewallPolicy]) async throws -> [PolicyChange]
+    /// What applying would do; nothing is changed.
+    func preview(_ policies: [FirewallPolicy]) async throws -> PolicyEffect
     /// - Returns: the policy as it was.
     func deletePolicy(_ name: String) async throws -> FirewallPolicy
     func policy(_ name: String) async throws -> FirewallPolicy

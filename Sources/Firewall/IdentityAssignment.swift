@@ -150,13 +150,7 @@ extension PolicyCompiler {
         let sender = owners[source].flatMap { endpoints[$0] }
         let receiver = owners[destination].flatMap { endpoints[$0] }
         if let sender, sender.id == receiver?.id { return .allow }
-        let from = sender.flatMap { networks[$0.networkID] }
-        let to = receiver.flatMap { networks[$0.networkID] }
-        if let from, let to, from.id == to.id {
-            guard from.isolation == .peerOnly || from.isolation == .none else { return .isolation }
-        } else if [from, to].contains(where: { $0.map { $0.isolation != .none } ?? false }) {
-            return .isolation
-        }
+        if isIsolated(sender, receiver) { return .isolation }
         let point = UInt32(l4proto) << 16 | UInt32(port)
         for (side, peer) in [(sender, destination), (receiver, source)] {
             guard let side, quarantines[side.id] != nil else { continue }
@@ -173,6 +167,16 @@ extension PolicyCompiler {
         return outcome.isDenial || audit == .allow ? outcome : audit
     }
 
+    /// Whether isolation of either network forbids all traffic between two sides.
+    func isIsolated(_ sender: Endpoint?, _ receiver: Endpoint?) -> Bool {
+        let from = sender.flatMap { networks[$0.networkID] }
+        let to = receiver.flatMap { networks[$0.networkID] }
+        if let from, let to, from.id == to.id {
+            return from.isolation != .peerOnly && from.isolation != .none
+        }
+        return [from, to].contains { $0.map { $0.isolation != .none } ?? false }
+    }
+
     private func isExcepted(_ peer: IPAddress, _ point: UInt32, of endpointID: String) -> Bool {
         (quarantineRows[endpointID] ?? []).contains { row in
             guard case .exception(_, let first, let last) = row, first.family == peer.family, first <= peer,
@@ -186,20 +190,22 @@ extension PolicyCompiler {
         -> Outcome
     {
         let byDefault: Outcome = direction == .egress ? .defaultDenyEgress : .defaultDenyIngress
+        let ports = ports(direction, subject: subject, peer: peer)
+        return ports?.segments.first { $0.range.contains(point) }?.outcome ?? byDefault
+    }
+
+    /// What a judged endpoint's rules say of a peer; nil where they are silent.
+    func ports(_ direction: Direction, subject: IPAddress, peer: IPAddress) -> PortClass? {
         guard let subjectNumber = rows[.identity(subject)], let subject = subjects[subjectNumber] else {
-            return byDefault
+            return nil
         }
-        let ports: PortClass?
         if let peerNumber = rows[.identity(peer)],
             let number = rows[.pair(direction, subject: subjectNumber, peer: peerNumber)]
         {
-            ports = portClass(number)
-        } else {
-            ports =
-                subject.segments[direction]?.first {
-                    $0.first.family == peer.family && $0.first <= peer && peer <= $0.last
-                }?.ports
+            return portClass(number)
         }
-        return ports?.segments.first { $0.range.contains(point) }?.outcome ?? byDefault
+        return subject.segments[direction]?.first {
+            $0.first.family == peer.family && $0.first <= peer && peer <= $0.last
+        }?.ports
     }
 }

@@ -11,6 +11,15 @@ extension NetworkManager {
     /// - Throws: `ModelError` naming the field of the policy that is not valid.
     @discardableResult
     public func apply(_ policies: [FirewallPolicy]) throws -> [PolicyChange] {
+        let changes = try changes(policies)
+        let changed = zip(policies, changes).filter { $0.1 != .unchanged }.map(\.0)
+        guard !changed.isEmpty else { return changes }
+        try replacePolicies(changed, removing: [])
+        return changes
+    }
+
+    /// What applying policies would do to each; they are checked as when they are applied.
+    func changes(_ policies: [FirewallPolicy]) throws -> [PolicyChange] {
         var seen: Set<String> = []
         for policy in policies {
             try policy.validate()
@@ -18,14 +27,10 @@ extension NetworkManager {
                 throw ModelError.exists("policy", policy.name, "stands twice in the request")
             }
         }
-        let changes = policies.map { policy -> PolicyChange in
+        return policies.map { policy in
             guard let old = directory.policies[policy.name] else { return .created }
             return old == policy ? .unchanged : .updated
         }
-        let changed = zip(policies, changes).filter { $0.1 != .unchanged }.map(\.0)
-        guard !changed.isEmpty else { return changes }
-        try replacePolicies(changed, removing: [])
-        return changes
     }
 
     /// Removes a policy. Connections that it allowed are cut before the call returns.
@@ -92,7 +97,7 @@ extension NetworkManager {
     }
 
     /// The policies as they are, ready for questions.
-    private func ready() -> PolicySet {
+    func ready() -> PolicySet {
         let set = evaluation ?? PolicySet(directory.policies.values)
         evaluation = set
         return set

@@ -113,6 +113,9 @@ private struct FabricDesk: FabricControl {
     func apply(_ policies: [FirewallPolicy]) async throws -> [PolicyChange] {
         try await manager.apply(policies)
     }
+    func preview(_ policies: [FirewallPolicy]) async throws -> PolicyEffect {
+        try await manager.preview(policies)
+    }
     func deletePolicy(_ name: String) async throws -> FirewallPolicy { try await manager.deletePolicy(name) }
     func policy(_ name: String) async throws -> FirewallPolicy { try await manager.policy(name) }
     func policies() async throws -> [FirewallPolicy] { await manager.policies() }

@@ -119,6 +119,12 @@ actor MemoryFabric: FabricControl {
         }
     }
 
+    func preview(_ policies: [FirewallPolicy]) -> PolicyEffect {
+        var effect = PolicyEffect()
+        effect.changes = policies.map { policiesByName[$0.name] == nil ? .created : .updated }
+        return effect
+    }
+
     func deletePolicy(_ name: String) throws -> FirewallPolicy {
         let policy = try policy(name)
         policiesByName[name] = nil

@@ -172,8 +172,10 @@ struct NetworkManagerService: Forge_Network_V1_NetworkManager.SimpleServiceProto
             guard !policies.isEmpty else {
                 throw ModelError.invalid("policies", "", "there is none in the request")
             }
-            let changes = try await control.apply(policies)
+            let effect = request.dryRun ? try await control.preview(policies) : nil
+            let changes = if let effect { effect.changes } else { try await control.apply(policies) }
             return .with {
+                if let effect { $0.effect = .init(effect) }
                 $0.applied = zip(policies, changes).map { policy, change in
                     .with {
                         $0.name = policy.name

@@ -22,22 +22,34 @@ struct PolicyApply: AsyncParsableCommand {
     @Option(name: .shortAndLong, help: "The file; - is standard input.")
     var file: String
 
+    @Flag(help: "Change nothing; say who would gain or lose reach, and which connections would be cut.")
+    var dryRun = false
+
+    @Option(help: "table or json, of a dry run.")
+    var format = Format.table
+
     func run() async throws {
         let name = file == "-" ? "stdin" : file
         let document = try read(name)
-        let applied = try await Connection.with(starting: true) { client in
+        let answer = try await Connection.with(starting: true) { client in
             try await client.applyFirewall(
                 .with {
                     $0.document = document
                     $0.documentName = name
-                }
-            ).applied
+                    $0.dryRun = dryRun
+                })
         }
-        for policy in applied {
+        if dryRun, format == .json {
+            Console.line(try JSON.object(answer))
+            return
+        }
+        let note = dryRun ? " (dry run)" : ""
+        defer { if dryRun { DryRunReport.show(answer.effect) } }
+        for policy in answer.applied {
             switch policy.change {
-            case .created: Console.line("\(policy.name) created")
-            case .updated: Console.line("\(policy.name) updated")
-            default: Console.line("\(policy.name) unchanged")
+            case .created: Console.line("\(policy.name) created\(note)")
+            case .updated: Console.line("\(policy.name) updated\(note)")
+            default: Console.line("\(policy.name) unchanged\(note)")
             }
         }
     }

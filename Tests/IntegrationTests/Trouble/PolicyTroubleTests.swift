@@ -4,7 +4,7 @@ import Testing
 
 @Suite(.enabled(if: Lab.isAvailable(), "needs a lab")) struct PolicyTroubleTests {
     static let keys = """
-        policy, endpoints, directions, allowPorts, trustedPeers, rateLimit, ingress, egress, ingressDeny, egressDeny
+        policy, endpoints, directions, allowPorts, trustedPeers, rateLimit, mode, ingress, egress, ingressDeny, egressDeny
         """
     static let ports = "expected ports from 1 to 65535 such as 80/tcp or 8000-8100/udp"
 
