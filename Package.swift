@@ -147,8 +147,8 @@ let package = Package(
         .testTarget(
             name: "IntegrationTests",
             dependencies: [
-                "Bridge", "Firewall", "LabSupport", "Model", "Namespaces", "Netlink", "NetworkManager", "Sys",
-                "Wire",
+                "Bridge", "ConformanceSupport", "Firewall", "LabSupport", "Model", "Namespaces", "Netlink",
+                "NetworkManager", "Sys", "Wire",
             ],
             swiftSettings: strict),
 

@@ -170,8 +170,8 @@ import Wire
             var endpoints: Set<String> = []
             for step in one.steps {
                 let questions = try world.perform(step)
-                for network in try world.networks { compiler.setNetwork(network) }
-                let members = try world.members
+                for network in world.networks { compiler.setNetwork(network) }
+                let members = world.members
                 for id in endpoints.subtracting(members.map(\.endpoint.id)) {
                     _ = compiler.removeEndpoint(id: id)
                 }

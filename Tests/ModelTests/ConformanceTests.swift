@@ -28,7 +28,7 @@ import Wire
                 do {
                     let questions = try world.perform(step)
                     guard !questions.isEmpty else { continue }
-                    let set = PolicySet(world.policies.values, members: try world.members)
+                    let set = PolicySet(world.policies.values, members: world.members)
                     for question in questions {
                         let decision = set.evaluate(question.flow)
                         #expect(

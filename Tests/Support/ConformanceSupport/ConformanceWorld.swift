@@ -32,12 +32,15 @@ package struct ConformanceWorld {
     /// Policies as they were applied, by kind and name.
     private var objects: [String: JSONValue] = [:]
     package private(set) var policies: [PolicyID: FirewallPolicy] = [:]
-    private var addressed: [String] = []
+    /// Namespaces, and the pods of each, in the order in which they came up: an address stays what it was.
+    private var numbered: [String] = []
+    private var addressed: [String: [String]] = [:]
 
     package init(_ suite: ConformanceSuite, _ family: IPFamily) throws {
         self.suite = suite
         self.family = family
         for namespace in suite.namespaces {
+            numbered.append(namespace["name"].text ?? "")
             namespaces[namespace["name"].text ?? ""] = namespace["labels"].texts
         }
         for pod in suite.pods {
@@ -57,31 +60,43 @@ package struct ConformanceWorld {
 
     // MARK: What there is
 
-    package var networks: [Network] {
-        get throws {
-            try namespaces.keys.sorted().enumerated().map { index, name in
-                Network(
-                    id: "network-\(name)", name: name, subnets: [try CIDR("10.\(100 + index).0.0/16")],
-                    isolation: .none, defaultVerdict: .allow, mtu: 1500, labels: namespaces[name] ?? [:])
-            }
-        }
+    package var networks: [Network] { namespaces.keys.sorted().map(network) }
+
+    private func network(_ namespace: String) -> Network {
+        Network(
+            id: identifier("network/\(namespace)"), name: namespace, subnets: [subnet(of: namespace)],
+            isolation: .none, defaultVerdict: .allow, mtu: 1500, labels: namespaces[namespace] ?? [:])
     }
+
+    /// The addresses of pods that are of the host's network.
+    package var outside: [IPAddress] { pods.values.filter(\.isOnHost).map(\.address) }
 
     /// The endpoints: pods that are not of the host's network.
     package var members: [NetworkMember] {
-        get throws {
-            let networks = Dictionary(uniqueKeysWithValues: try networks.map { ($0.name, $0) })
-            return pods.values.sorted { $0.path < $1.path }.compactMap { pod in
-                guard !pod.isOnHost, let network = networks[pod.namespace] else { return nil }
-                return NetworkMember(
-                    Endpoint(
-                        id: pod.path, containerID: "container-\(pod.path)", networkID: network.id,
-                        name: pod.name, labels: pod.labels, addresses: [pod.address],
-                        mac: MACAddress(bits: 2 << 40), interfaceName: "eth0",
-                        namespace: NamespaceReference(path: "/", device: 0, inode: 0), ports: pod.ports),
-                    in: network)
-            }
+        pods.values.sorted { $0.path < $1.path }.compactMap(member)
+    }
+
+    private func member(_ pod: Pod) -> NetworkMember? {
+        guard !pod.isOnHost, namespaces[pod.namespace] != nil else { return nil }
+        let network = network(pod.namespace)
+        let host = UInt64(truncatingIfNeeded: pod.address.bits & 0xffff_ffff)
+        return NetworkMember(
+            Endpoint(
+                id: identifier(pod.path), containerID: "container-\(pod.path)", networkID: network.id,
+                name: pod.name, labels: pod.labels, addresses: [pod.address],
+                mac: MACAddress(bits: 2 << 40 | host), interfaceName: "eth0",
+                namespace: NamespaceReference(path: "/", device: 0, inode: 0), ports: pod.ports),
+            in: network)
+    }
+
+    /// 64 hexadecimal digits that are a function of a name.
+    private func identifier(_ name: String) -> String {
+        // FNV-1a
+        let hash = name.utf8.reduce(0xcbf2_9ce4_8422_2325 as UInt64) {
+            ($0 ^ UInt64($1)) &* 0x100_0000_01b3
         }
+        let digits = String(hash, radix: 16)
+        return String(repeating: String(repeating: "0", count: 16 - digits.count) + digits, count: 4)
     }
 
     // MARK: Steps
@@ -109,7 +124,7 @@ package struct ConformanceWorld {
             pods["\(namespace ?? "")/\(name)"]?.labels = labels
         case .matrix(let allowed, let count, let total): return try matrix(allowed, count, total)
         case .probe(let from, let to, let transport, let port, let isAllowed):
-            return [try question(try sides, from, to, transport, port, isAllowed)]
+            return [try question(sides, from, to, transport, port, isAllowed)]
         }
         return []
     }
@@ -145,7 +160,10 @@ package struct ConformanceWorld {
         _ namespace: String, _ name: String, _ labels: Labels, _ ports: [NamedPort], isOnHost: Bool
     ) throws {
         let path = "\(namespace)/\(name)"
-        if !addressed.contains(path) { addressed.append(path) }
+        if !numbered.contains(namespace) { numbered.append(namespace) }
+        if !addressed[namespace, default: []].contains(path) {
+            addressed[namespace, default: []].append(path)
+        }
         let address = try IPAddress(resolved("{\(path)}"))
         pods[path] = Pod(
             namespace: namespace, name: name, labels: labels, ports: ports, isOnHost: isOnHost,
@@ -163,7 +181,7 @@ package struct ConformanceWorld {
     private func matrix(_ allowed: [String], _ count: Int, _ total: Int) throws -> [Question] {
         let covers = Set(allowed)
         let names = pods.keys.sorted()
-        let sides = try sides
+        let sides = sides
         func forms(_ name: String) -> [String] {
             [name, "\(pods[name]?.namespace ?? "")/*", "*"]
         }
@@ -192,12 +210,7 @@ package struct ConformanceWorld {
     }
 
     /// Every pod as the end of a flow.
-    private var sides: [String: FlowSide] {
-        get throws {
-            let members = Dictionary(uniqueKeysWithValues: try members.map { ($0.endpoint.id, $0) })
-            return pods.mapValues { FlowSide($0.address, members[$0.path]) }
-        }
-    }
+    private var sides: [String: FlowSide] { pods.mapValues { FlowSide($0.address, member($0)) } }
 
     private func question(
         _ sides: [String: FlowSide], _ from: String, _ to: String, _ transport: String, _ port: Int,
@@ -228,10 +241,24 @@ package struct ConformanceWorld {
     }
 
     private func address(of path: String) -> IPAddress {
-        let index = addressed.firstIndex(of: path) ?? addressed.count
-        let text = suite.addresses[path] ?? "10.30.\(index).10"
-        guard let address = try? IPAddress(text) else { return IPAddress(family, bits: 0) }
-        return family == .v4 ? address : IPAddress(.v6, bits: 0xfd00 << 112 | address.bits)
+        if let text = suite.addresses[path], let address = try? IPAddress(text) { return inFamily(address) }
+        let namespace = String(path.prefix { $0 != "/" })
+        let index = addressed[namespace]?.firstIndex(of: path) ?? addressed[namespace]?.count ?? 0
+        return subnet(of: namespace).address(at: UInt128(10 + index)) ?? IPAddress(family, bits: 0)
+    }
+
+    /// 256 addresses in either family: those around the given addresses of the namespace's pods, or others.
+    private func subnet(of namespace: String) -> CIDR {
+        let pod = suite.addresses.keys.sorted().first { $0.hasPrefix(namespace + "/") }
+        let given = pod.flatMap { suite.addresses[$0] }.flatMap { try? IPAddress($0) }
+        let index = numbered.firstIndex(of: namespace) ?? numbered.count
+        // 10.30.<index>.0
+        let address = given ?? IPAddress(.v4, bits: 10 << 24 | 30 << 16 | UInt128(index) << 8)
+        return CIDR(containing: inFamily(address), prefixLength: family.width - 8)
+    }
+
+    private func inFamily(_ address: IPAddress) -> IPAddress {
+        family == .v4 ? address : IPAddress(.v6, bits: 0xfd00 << 112 | address.bits)
     }
 
     /// A list of peers in which those that select nodes have become blocks, and a list of rules without those
