@@ -2,8 +2,13 @@ import Model
 import Wire
 
 /// Evaluation spelled out: every policy, every rule, every peer, each time. Slow and obviously right.
-enum NaiveTwin {
-    static func evaluate(_ policies: [FirewallPolicy], _ flow: Flow) -> Decision {
+struct NaiveTwin {
+    /// In the order in which they are asked.
+    private let policies: [FirewallPolicy]
+
+    init(_ policies: [FirewallPolicy]) { self.policies = policies.sorted(by: Self.isAsked) }
+
+    func evaluate(_ flow: Flow) -> Decision {
         let source = flow.source
         let destination = flow.destination
         if source.member == nil && destination.member == nil { return .denied(.noEndpoint) }
@@ -28,7 +33,7 @@ enum NaiveTwin {
                 grants.append(.outside)
                 continue
             }
-            switch judge(policies, member, direction, peer, flow) {
+            switch judge(member, direction, peer, flow) {
             case .allowed(let grant): grants.append(grant)
             case .denied(let reason): return .denied(reason)
             }
@@ -41,21 +46,20 @@ enum NaiveTwin {
         case denied(DenialReason)
     }
 
-    private static func judge(
-        _ policies: [FirewallPolicy], _ member: NetworkMember, _ direction: Direction, _ peer: FlowSide,
-        _ flow: Flow
+    private func judge(
+        _ member: NetworkMember, _ direction: Direction, _ peer: FlowSide, _ flow: Flow
     ) -> Judgement {
         // Every rule that matches, in the order in which rules are asked.
         var matching: [(tier: PolicyTier, action: RuleAction, reference: RuleReference)] = []
         var isSelected = false
-        for policy in policies.sorted(by: isAsked) where matches(policy.selector, member) {
+        for policy in policies where Self.matches(policy.selector, member) {
             if policy.tier == .standard {
                 if !policy.directions.contains(direction) { continue }
                 isSelected = true
             }
             for list in RuleList.allCases where list.direction == direction {
                 for (index, rule) in policy.rules(list).enumerated() {
-                    guard let action = action(of: rule, for: peer, flow) else { continue }
+                    guard let action = Self.action(of: rule, for: peer, flow) else { continue }
                     let reference = RuleReference(
                         policy: policy.id, list: list, number: index + 1, name: rule.name, tier: policy.tier,
                         action: action)
