@@ -38,6 +38,8 @@ package protocol FabricControl: Sendable {
     func apply(_ policies: [FirewallPolicy]) async throws -> [PolicyChange]
     /// What applying would do; nothing is changed.
     func preview(_ policies: [FirewallPolicy]) async throws -> PolicyEffect
+    /// What these policies, which have been applied, speak of that is not there. One line each, not many.
+    func warnings(_ policies: [FirewallPolicy]) async -> [String]
     /// - Returns: the policy as it was.
     func deletePolicy(_ name: String) async throws -> FirewallPolicy
     func policy(_ name: String) async throws -> FirewallPolicy

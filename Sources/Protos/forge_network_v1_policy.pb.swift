@@ -737,6 +737,10 @@ public nonisolated struct Forge_Network_V1_ApplyFirewallResponse: Sendable {
   /// Clears the value of `effect`. Subsequent reads from it will return its default value.
   public mutating func clearEffect() {self._effect = nil}
 
+  /// What is in force and yet may not be meant: selectors that match no endpoint now, names of ports that no endpoint
+  /// declares. One line each, for people.
+  public var warnings: [String] = []
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -1906,7 +1910,7 @@ nonisolated extension Forge_Network_V1_AppliedPolicy.Change: SwiftProtobuf._Prot
 
 nonisolated extension Forge_Network_V1_ApplyFirewallResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ApplyFirewallResponse"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}applied\0\u{2}\u{9}effect\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}applied\0\u{1}warnings\0\u{2}\u{8}effect\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1915,6 +1919,7 @@ nonisolated extension Forge_Network_V1_ApplyFirewallResponse: SwiftProtobuf.Mess
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeRepeatedMessageField(value: &self.applied) }()
+      case 2: try { try decoder.decodeRepeatedStringField(value: &self.warnings) }()
       case 10: try { try decoder.decodeSingularMessageField(value: &self._effect) }()
       default: break
       }
@@ -1929,6 +1934,9 @@ nonisolated extension Forge_Network_V1_ApplyFirewallResponse: SwiftProtobuf.Mess
     if !self.applied.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.applied, fieldNumber: 1)
     }
+    if !self.warnings.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.warnings, fieldNumber: 2)
+    }
     try { if let v = self._effect {
       try visitor.visitSingularMessageField(value: v, fieldNumber: 10)
     } }()
@@ -1938,6 +1946,7 @@ nonisolated extension Forge_Network_V1_ApplyFirewallResponse: SwiftProtobuf.Mess
   public static func ==(lhs: Forge_Network_V1_ApplyFirewallResponse, rhs: Forge_Network_V1_ApplyFirewallResponse) -> Bool {
     if lhs.applied != rhs.applied {return false}
     if lhs._effect != rhs._effect {return false}
+    if lhs.warnings != rhs.warnings {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

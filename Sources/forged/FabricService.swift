@@ -116,6 +116,8 @@ private struct FabricDesk: FabricControl {
     func preview(_ policies: [FirewallPolicy]) async throws -> PolicyEffect {
         try await manager.preview(policies)
     }
+
+    func warnings(_ policies: [FirewallPolicy]) async -> [String] { await manager.warnings(policies) }
     func deletePolicy(_ name: String) async throws -> FirewallPolicy { try await manager.deletePolicy(name) }
     func policy(_ name: String) async throws -> FirewallPolicy { try await manager.policy(name) }
     func policies() async throws -> [FirewallPolicy] { await manager.policies() }

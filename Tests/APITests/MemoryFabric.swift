@@ -125,6 +125,10 @@ actor MemoryFabric: FabricControl {
         return effect
     }
 
+    func warnings(_ policies: [FirewallPolicy]) -> [String] {
+        members.isEmpty && !policies.isEmpty ? ["there is no endpoint"] : []
+    }
+
     func deletePolicy(_ name: String) throws -> FirewallPolicy {
         let policy = try policy(name)
         policiesByName[name] = nil

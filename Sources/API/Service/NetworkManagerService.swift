@@ -174,8 +174,10 @@ struct NetworkManagerService: Forge_Network_V1_NetworkManager.SimpleServiceProto
             }
             let effect = request.dryRun ? try await control.preview(policies) : nil
             let changes = if let effect { effect.changes } else { try await control.apply(policies) }
+            let warnings = request.dryRun ? [] : await control.warnings(policies)
             return .with {
                 if let effect { $0.effect = .init(effect) }
+                $0.warnings = warnings
                 $0.applied = zip(policies, changes).map { policy, change in
                     .with {
                         $0.name = policy.name

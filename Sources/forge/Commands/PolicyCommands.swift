@@ -39,6 +39,7 @@ struct PolicyApply: AsyncParsableCommand {
                     $0.dryRun = dryRun
                 })
         }
+        for warning in answer.warnings { Console.complain("warning: \(warning)") }
         if dryRun, format == .json {
             Console.line(try JSON.object(answer))
             return

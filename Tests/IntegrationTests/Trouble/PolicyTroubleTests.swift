@@ -90,7 +90,36 @@ import Testing
         ] {
             try fabric.refuse(line, message)
         }
+        // A hundred megabytes are not read to find that they are too many.
+        let path = fabric.directory + "/large.yaml"
+        let made = try fabric.run(["truncate", "-s", "100M", path])
+        #expect(made.status.code == 0)
+        let time = try ContinuousClock().measure {
+            try fabric.refuse("policy apply -f large.yaml", "large.yaml: is larger than 4194304 bytes")
+        }
+        #expect(time < .seconds(5))
         #expect(try fabric.succeed("policy ls -q") == "")
+    }
+
+    @Test(arguments: anyOwner)
+    func `what a policy speaks of and is not there is a warning and no error`(
+        owner: FabricFixture.Owner
+    ) throws {
+        let fabric = try FabricFixture(owner)
+        try fabric.up(network: "shop")
+        let containers = try Containers(fabric, 1)
+        try fabric.succeed(
+            "attach --network shop --container c0 --pid \(containers.pids[0]) --name web --label app=web")
+        _ = try fabric.write(
+            "p.yaml",
+            "policy: web-in\nendpoints: {labels: {app: web}}\n"
+                + "ingress: [{from: [{labels: {app: fornt}}], ports: [80/tcp]}]\n")
+        let result = try fabric.forge(line: "policy apply -f p.yaml")
+        #expect(result.status.code == 0)
+        #expect(result.output == "web-in created\n")
+        #expect(
+            result.errors
+                == "forge: warning: rule 1 of ingress in policy web-in: its peer: no endpoint matches now\n")
     }
 
     @Test(arguments: owners)
