@@ -93,7 +93,9 @@ let package = Package(
             swiftSettings: strict),
 
         // What fuzzers and the tests that replay their corpora both run.
-        .target(name: "FuzzTargets", dependencies: ["Model", "Netlink", "Wire"], swiftSettings: strict),
+        .target(
+            name: "FuzzTargets", dependencies: ["Firewall", "Model", "Netlink", "Wire"], swiftSettings: strict
+        ),
 
         // X
         .executableTarget(
@@ -132,7 +134,7 @@ let package = Package(
             name: "BridgeTests", dependencies: ["Bridge", "Model", "Netlink", "Wire"], swiftSettings: strict),
         .testTarget(
             name: "FirewallTests",
-            dependencies: ["ConformanceSupport", "Firewall", "LabSupport", "Model", "Wire"],
+            dependencies: ["ConformanceSupport", "Firewall", "FuzzTargets", "LabSupport", "Model", "Wire"],
             swiftSettings: strict),
         .testTarget(name: "VNetTests", dependencies: ["Model", "VNet", "Wire"], swiftSettings: strict),
         .testTarget(

@@ -13,6 +13,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case address
     /// Policy files.
     case policy
+    /// Changes of a fabric, as choices, through the compiler of policies.
+    case compiler
 
     /// - Returns: the promise that these bytes break, nil if none.
     public func violation(_ bytes: [UInt8]) -> String? {
@@ -20,6 +22,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
         case .netlink: decodeNetlink(bytes)
         case .address: decodeAddress(String(decoding: bytes, as: UTF8.self))
         case .policy: decodePolicy(String(decoding: bytes, as: UTF8.self))
+        case .compiler: compilePolicies(bytes)
         }
     }
 }
