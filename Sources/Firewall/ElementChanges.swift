@@ -112,9 +112,39 @@ extension NftBatch {
     }
 }
 
+extension NftSet {
+    /// What a set holds, each with what makes two of its kind the same: counters and comments do not.
+    ///
+    /// An interval is one entry, and its elements stand in the order in which the kernel takes and removes them:
+    /// the end behind the beginning.
+    func entries(_ elements: [NftElement]) -> [[ElementIdentity]: [NftElement]] {
+        var entries: [[ElementIdentity]: [NftElement]] = [:]
+        guard flags.contains(.interval) else {
+            for element in elements { entries[[element.identity]] = [element] }
+            return entries
+        }
+        // Where one interval ends and the next begins at the same key, the end comes first.
+        let sorted = elements.sorted { a, b in
+            a.key == b.key ? a.isIntervalEnd && !b.isIntervalEnd : a.key.lexicographicallyPrecedes(b.key)
+        }
+        var open: [NftElement] = []
+        for element in sorted {
+            if !element.isIntervalEnd, !open.isEmpty {
+                entries[open.map(\.identity)] = open
+                open = []
+            }
+            open.append(element)
+            guard element.isIntervalEnd else { continue }
+            entries[open.map(\.identity)] = open
+            open = []
+        }
+        if !open.isEmpty { entries[open.map(\.identity)] = open }
+        return entries
+    }
+}
+
 extension NftElement {
-    /// What makes two elements of our sets the same: counters and comments do not.
-    var identity: ElementIdentity {
+    fileprivate var identity: ElementIdentity {
         ElementIdentity(key: key, isIntervalEnd: isIntervalEnd, data: data, verdict: verdict)
     }
 }

@@ -18,11 +18,12 @@ extension FirewallPlane {
             do throws(NetlinkError) { observed = try socket.elements(of: generation.set(set)) } catch {
                 throw FirewallError(code: .kernel, context: "read set \(set.name)", cause: error)
             }
-            let have = Set(observed.map(\.identity))
-            let want = Set(desired.map(\.identity))
-            if have == want { continue }
-            changes.remove((set, observed.filter { !want.contains($0.identity) }))
-            changes.add((set, desired.filter { !have.contains($0.identity) }))
+            let have = set.entries(observed)
+            let want = set.entries(desired)
+            let gone = have.filter { want[$0.key] == nil }.values.joined()
+            let new = want.filter { have[$0.key] == nil }.values.joined()
+            if !gone.isEmpty { changes.remove((set, Array(gone))) }
+            if !new.isEmpty { changes.add((set, Array(new))) }
         }
         guard !changes.isEmpty else { return false }
         try apply(changes, RulesetDelta(), "reconcile")

@@ -127,6 +127,7 @@ private struct CompilerWorld {
             tier: isStandard
                 ? .standard : choices.pick([.admin(priority: priority), .baseline(priority: priority)]),
             selector: selector, directions: choices.pick([[.ingress], [.egress], [.ingress, .egress]]))
+        if choices.number(below: 4) == 0 { policy.mode = .audit }
         for _ in 0..<choices.number(below: 5) {
             let list: RuleList
             let action: RuleAction
@@ -228,7 +229,10 @@ private struct CompilerWorld {
                 runs["\(direction) \(subject) \(first.family)", default: []].append(first.bits...last.bits)
             case .port(let number, let range):
                 runs["\(number)", default: []].append(UInt128(range.lowerBound)...UInt128(range.upperBound))
-            case .identity, .pair, .limit: break
+            case .exception(let quarantine, let first, let last):
+                guard first <= last else { return "\(row) ends before it begins" }
+                runs["quarantine \(quarantine) \(first.family)", default: []].append(first.bits...last.bits)
+            case .identity, .pair, .limit, .quarantined: break
             }
         }
         for (set, ranges) in runs {
@@ -259,6 +263,9 @@ private struct CompilerWorld {
                     let decision = set.evaluate(flow)
                     guard outcome.isDenial != decision.isAllowed else {
                         return "\(from.address) to \(to.address) \(transport): \(outcome) but \(decision)"
+                    }
+                    guard outcome.isDenial || outcome.isAudit == (set.audit(flow) != nil) else {
+                        return "\(from.address) to \(to.address) \(transport): audit differs from \(outcome)"
                     }
                     if case .rule(let rule) = decision.denial, compiler.rule(of: outcome) != rule {
                         return "\(from.address) to \(to.address) \(transport): not by \(rule)"

@@ -1,7 +1,13 @@
 internal import Netlink
+internal import Sys
 internal import Wire
 
 /// The kernel's connection tracking table, for ending connections.
+///
+/// To read that table, or to have it flushed by a filter, is to walk all of its buckets, which all namespaces
+/// share: ten milliseconds on a machine with a quarter of a million, for no connection at all. So it is read
+/// once, and followed by the kernel's news of beginnings and ends, which wait in a socket until somebody
+/// asks. Where news were lost, more than the socket holds, it is read again.
 struct ConnectionTable: ~Copyable {
     /// A connection as the side that began it sees it.
     struct Flow: Hashable {
@@ -20,25 +26,28 @@ struct ConnectionTable: ~Copyable {
     }
 
     private var socket: NetlinkSocket<NetfilterProtocol>
+    private var news: NetlinkSocket<NetfilterProtocol>
+    /// nil where it has to be read.
+    private var known: KnownConnections?
 
-    init() throws { socket = try NetlinkSocket() }
+    /// Of a connection some 400 bytes are kept; a fabric that has more reads the table each time.
+    private static let most = 50_000
 
-    /// More addresses than this are looked for in the whole table.
-    private static let filterLimit = 16
+    init() throws {
+        let news = try NetlinkSocket<NetfilterProtocol>()
+        try news.subscribeToConntrack()
+        let socket = try NetlinkSocket<NetfilterProtocol>()
+        self.news = news
+        self.socket = socket
+    }
 
     /// The connections that these addresses take part in, or all.
     mutating func entries(of addresses: Set<IPAddress>?) throws -> [ConntrackEntry] {
-        guard let addresses, addresses.count <= Self.filterLimit else {
-            let all = try socket.conntrackEntries()
-            guard let addresses else { return all }
-            return all.filter {
-                addresses.contains($0.original.source) || addresses.contains($0.original.destination)
-            }
-        }
-        return try addresses.flatMap { address in
-            try ConntrackFilter.Side.allCases.flatMap { side in
-                try socket.conntrackEntries(ConntrackFilter(address, side))
-            }
+        try follow()
+        if let known { return known.entries(of: addresses) }
+        return try read().filter { entry in
+            addresses.map { $0.contains(entry.original.source) || $0.contains(entry.original.destination) }
+                ?? true
         }
     }
 
@@ -47,13 +56,110 @@ struct ConnectionTable: ~Copyable {
     mutating func cut(_ entries: [ConntrackEntry]) throws {
         guard !entries.isEmpty else { return }
         _ = try socket.deleteConntrack(entries)
+        for entry in entries { known?.remove(entry) }
     }
 
     /// Ends every connection that one of these addresses takes part in.
-    mutating func cutAll(of addresses: [IPAddress]) throws {
-        try socket.flushConntrack(
-            addresses.flatMap { address in
-                ConntrackFilter.Side.allCases.map { ConntrackFilter(address, $0) }
-            })
+    mutating func cutAll(of addresses: [IPAddress]) throws { try cut(try entries(of: Set(addresses))) }
+
+    // MARK: What is known
+
+    /// Brings what is known up to date, or reads it anew.
+    private mutating func follow() throws {
+        if known != nil, Self.areNewsTold {
+            do throws(NetlinkError) {
+                while let messages = try news.pendingNotifications() {
+                    for message in messages { try follow(message) }
+                }
+            } catch {
+                // Lost, or not understood.
+                known = nil
+            }
+            if let known, known.count <= Self.most { return }
+            known = nil
+        }
+        try discardNews()
+        let entries = try read()
+        known = entries.count > Self.most || !Self.areNewsTold ? nil : KnownConnections(entries)
+    }
+
+    private mutating func read() throws -> [ConntrackEntry] { try socket.conntrackEntries() }
+
+    /// What waits by now is older than what will be read; an old beginning must not hide a newer one of the
+    /// same tuple.
+    private mutating func discardNews() throws {
+        var failures = 0
+        while true {
+            do throws(NetlinkError) {
+                if try news.pendingNotifications() == nil { return }
+            } catch {
+                // That some were lost is told once, and the rest is still there.
+                failures += 1
+                if failures > 10 { throw error }
+            }
+        }
+    }
+
+    private mutating func follow(_ message: Message) throws(NetlinkError) {
+        let event: ConntrackEvent?
+        do throws(DecodeError) { event = try ConntrackEvent(message) } catch {
+            throw NetlinkError(.malformed(error), "conntrack notification")
+        }
+        guard let event else { return }
+        switch event.kind {
+        case .new, .update: known?.insert(event.entry)
+        case .destroy: known?.remove(event.entry)
+        }
+    }
+
+    /// Whether the kernel tells of connections (nf_conntrack_events: 0 is never, and not ours to change where
+    /// the namespace is not ours alone).
+    private static var areNewsTold: Bool {
+        guard let text = try? readFile("/proc/sys/net/netfilter/nf_conntrack_events", limit: 16) else {
+            return false
+        }
+        return text.first != "0"
+    }
+}
+
+/// Connections, found by the addresses that take part in them.
+private struct KnownConnections {
+    /// What tells one connection from all others that there are.
+    private struct Key: Hashable {
+        let tuple: ConntrackTuple
+        let zone: UInt16
+
+        init(_ entry: ConntrackEntry) { (tuple, zone) = (entry.original, entry.zone) }
+    }
+
+    private var entries: [Key: ConntrackEntry] = [:]
+    private var keys: [IPAddress: Set<Key>] = [:]
+
+    init(_ entries: [ConntrackEntry]) { for entry in entries { insert(entry) } }
+
+    var count: Int { entries.count }
+
+    mutating func insert(_ entry: ConntrackEntry) {
+        let key = Key(entry)
+        guard entries.updateValue(entry, forKey: key) == nil else { return }
+        for address in Set([key.tuple.source, key.tuple.destination]) {
+            keys[address, default: []].insert(key)
+        }
+    }
+
+    mutating func remove(_ entry: ConntrackEntry) {
+        let key = Key(entry)
+        // A later connection may have the tuple by now.
+        guard entries[key]?.id == entry.id else { return }
+        entries[key] = nil
+        for address in [key.tuple.source, key.tuple.destination] {
+            keys[address]?.remove(key)
+            if keys[address]?.isEmpty ?? false { keys[address] = nil }
+        }
+    }
+
+    func entries(of addresses: Set<IPAddress>?) -> [ConntrackEntry] {
+        guard let addresses else { return Array(entries.values) }
+        return addresses.reduce(into: Set<Key>()) { $0.formUnion(keys[$1] ?? []) }.compactMap { entries[$0] }
     }
 }

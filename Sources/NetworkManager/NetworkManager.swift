@@ -70,11 +70,18 @@ public actor NetworkManager {
         endExpiredQuarantines()
     }
 
-    /// Stops watching the kernel. Networks and connections stay as they are, for the next manager to adopt.
-    public func stop() {
-        for watcher in watchers { watcher.cancel() }
+    /// Stops watching the kernel. Networks and connections stay as they are, for the next manager to adopt: it
+    /// can once this one is deallocated.
+    public func stop() async {
+        for watcher in stopWatching() { await watcher.value }
+    }
+
+    private func stopWatching() -> [Task<Void, Never>] {
+        let stopped = watchers + [quarantineExpiry].compactMap(\.self)
+        for watcher in stopped { watcher.cancel() }
         watchers = []
-        quarantineExpiry?.cancel()
+        quarantineExpiry = nil
+        return stopped
     }
 
     /// Stops, and removes everything that the fabric made in its namespace; the store keeps networks and
@@ -82,7 +89,7 @@ public actor NetworkManager {
     ///
     /// Endpoints are released. Failures are collected: what can be removed is.
     public func tearDown() throws {
-        stop()
+        _ = stopWatching()
         var failures: [any Error] = []
         // All links in one go; what is left to do for each endpoint is to forget it.
         do { try bridge.removeEverything() } catch { failures.append(error) }

@@ -30,14 +30,6 @@ enum Cta {
     static let id: UInt16 = 12
     static let zone: UInt16 = 18
     static let markMask: UInt16 = 21
-    static let filter: UInt16 = 25
-
-    /// Which parts of the original tuple a filter looks at: a set of `CTA_FILTER_F_*`.
-    enum Filter {
-        static let originalFlags: UInt16 = 1
-        static let source: UInt32 = 1 << 0
-        static let destination: UInt32 = 1 << 1
-    }
 
     enum Tuple {
         static let addresses: UInt16 = 1
@@ -98,44 +90,6 @@ extension PayloadWriter {
                 }
             }
             if let zone = tuple.zone { writer.attributeBE(Cta.Tuple.zone, zone) }
-        }
-    }
-}
-
-/// Connections that one address takes part in, on the side that began them or on the other: what the kernel
-/// can look for by itself (Linux 5.8).
-package struct ConntrackFilter: Hashable, Sendable {
-    package enum Side: Hashable, Sendable, CaseIterable {
-        case source
-        case destination
-    }
-
-    package let address: IPAddress
-    package let side: Side
-
-    package init(_ address: IPAddress, _ side: Side) {
-        self.address = address
-        self.side = side
-    }
-}
-
-extension PayloadWriter {
-    mutating func filter(_ filter: ConntrackFilter) {
-        let isV4 = filter.address.family == .v4
-        let isSource = filter.side == .source
-        nested(Cta.original) { writer in
-            writer.nested(Cta.Tuple.addresses) { writer in
-                let type =
-                    isSource
-                    ? (isV4 ? Cta.Address.source4 : Cta.Address.source6)
-                    : (isV4 ? Cta.Address.destination4 : Cta.Address.destination6)
-                writer.attribute(type, bytes: filter.address.bytes)
-            }
-        }
-        nested(Cta.filter) { writer in
-            // In host order, unlike the rest (net/netfilter/nf_conntrack_netlink.c: ctnetlink_parse_filter).
-            writer.attribute(
-                Cta.Filter.originalFlags, isSource ? Cta.Filter.source : Cta.Filter.destination)
         }
     }
 }

@@ -6,45 +6,18 @@ extension NetlinkSocket where Proto == NetfilterProtocol {
     package mutating func conntrackEntries(_ family: IPFamily? = nil) throws(NetlinkError) -> [ConntrackEntry]
     {
         let subject = "list tracked connections"
-        return try entries(
+        let messages = try dump(
             Request(ConntrackMessage.get.type, [], subject: subject) {
                 $0.netfilterHeader(family: family?.netfilterFamily ?? 0)
             })
-    }
-
-    /// The connections that pass a filter: the kernel goes through all of them, we read only these.
-    package mutating func conntrackEntries(_ filter: ConntrackFilter) throws(NetlinkError) -> [ConntrackEntry]
-    {
-        try entries(
-            Request(ConntrackMessage.get.type, [], subject: "list connections of \(filter.address)") {
-                $0.netfilterHeader(family: filter.address.family.netfilterFamily)
-                $0.filter(filter)
-            })
-    }
-
-    private mutating func entries(_ request: Request) throws(NetlinkError) -> [ConntrackEntry] {
-        let messages = try dump(request)
         var entries: [ConntrackEntry] = []
         entries.reserveCapacity(messages.count)
         do throws(DecodeError) {
             for message in messages { if let entry = try ConntrackEntry(message) { entries.append(entry) } }
         } catch {
-            throw NetlinkError(.malformed(error), request.subject)
+            throw NetlinkError(.malformed(error), subject)
         }
         return entries
-    }
-
-    /// Forgets all connections that pass one of the filters, in one call.
-    package mutating func flushConntrack(_ filters: [ConntrackFilter]) throws(NetlinkError) {
-        try perform(
-            filters.map { filter in
-                Request(
-                    ConntrackMessage.delete.type, [], subject: "forget connections of \(filter.address)"
-                ) {
-                    $0.netfilterHeader(family: filter.address.family.netfilterFamily)
-                    $0.filter(filter)
-                }
-            })
     }
 
     /// Forgets connections: their next packet is judged as a new connection's. Those that are gone already do

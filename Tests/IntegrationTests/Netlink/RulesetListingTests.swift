@@ -31,4 +31,22 @@ struct RulesetListingTests {
         try firewall.destroy()
         #expect(try network.listing().isEmpty)
     }
+
+    @Test func `what an earlier manager has left becomes what there should be`() throws {
+        let network = try PrivateNetwork()
+        for seed in 0..<40 as Range<UInt64> {
+            do {
+                var earlier = try network.inside { try FirewallPlane() }
+                let world = RandomWorld(seed: seed)
+                try earlier.start(
+                    networks: world.networks, endpoints: world.members.map(\.endpoint),
+                    policies: world.policies)
+            }
+            var plane = try network.inside { try FirewallPlane() }
+            let world = RandomWorld(seed: seed + 1000)
+            try plane.start(
+                networks: world.networks, endpoints: world.members.map(\.endpoint), policies: world.policies)
+            #expect(try !plane.reconcile(), "seed \(seed)")
+        }
+    }
 }
