@@ -15,7 +15,7 @@ struct Generation: Hashable {
 
     /// Sets that there are two copies of: those that grow with endpoints and policies.
     static let sets: [NftSet] =
-        [KernelLayout.ports, KernelLayout.limits]
+        [KernelLayout.ports, KernelLayout.portRanges, KernelLayout.limits]
         + IPFamily.allCases.flatMap {
             [KernelLayout.identities($0), KernelLayout.quarantined($0), KernelLayout.exceptions($0)]
         }

@@ -13,7 +13,7 @@ package enum KernelLayout {
     static let tables = [policyTable, spoofingTable]
 
     /// Tables of another layout are replaced, not mended; see `Generation.mark`.
-    static let version = 5
+    static let version = 6
 
     // MARK: Sets of the policy table
 
@@ -58,8 +58,11 @@ package enum KernelLayout {
         map("excepted\(family.rawValue)", [.etherAddr], 4 + family.width / 8, flags: .interval)
     }
 
-    /// (class, protocol, port), each in a register of its own: 12 bytes.
-    static let ports = map("ports", [.etherAddr], 12, flags: .interval)
+    /// (class, protocol, port), each in a register of its own, for single ports, by far the most: what the
+    /// kernel does for a change of a map with intervals grows with the map.
+    static let ports = map("ports", [.mark, .inetProto, .inetService], 12)
+    /// The same for runs of ports.
+    static let portRanges = map("port_ranges", [.etherAddr], 12, flags: .interval)
 
     /// identity → the chain with the endpoint's limits.
     static let limits = NftSet(
@@ -89,7 +92,7 @@ package enum KernelLayout {
         elementExpressions: [.counter])
 
     static let policySets: [NftSet] =
-        [bridges, networks, peerLinks, closedBridges, portedProtocols, ports, limits]
+        [bridges, networks, peerLinks, closedBridges, portedProtocols, ports, portRanges, limits]
         + IPFamily.allCases.flatMap { [identities($0), quarantined($0), exceptions($0)] }
         + Direction.allCases.map(pairs)
         + Direction.allCases.flatMap { direction in IPFamily.allCases.map { segments(direction, $0) } }

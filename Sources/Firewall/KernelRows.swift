@@ -34,9 +34,12 @@ enum KernelRows {
                 KernelLayout.exceptions(first.family),
                 interval(from: prefix + first.bytes, to: prefix + last.bytes, value)
             )
+        case .port(let portClass, let range) where range.count == 1:
+            let key = portKey(portClass, range.lowerBound, padding: 0)
+            return (KernelLayout.ports, [NftElement(key: key, data: nativeBytes(value))])
         case .port(let portClass, let range):
             return (
-                KernelLayout.ports,
+                KernelLayout.portRanges,
                 interval(
                     from: portKey(portClass, range.lowerBound, padding: 0),
                     to: portKey(portClass, range.upperBound, padding: 0xff), value)

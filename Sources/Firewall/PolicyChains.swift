@@ -129,8 +129,6 @@ struct PolicyChains {
         let name = "quarantine\(family.rawValue)"
         let quarantined = KernelLayout.quarantined(family).name
         let exceptions = KernelLayout.exceptions(family).name
-        let ports = KernelLayout.ports.name
-        let ported = KernelLayout.portedProtocols.name
         chain(name) { builder in
             Direction.allCases.map { direction in
                 builder.rule(
@@ -159,23 +157,10 @@ struct PolicyChains {
                 ]
             }
         }
-        chain("\(name)_ports") {
-            [
-                $0.rule(
-                    "protocols with ports", .meta(.l4proto, .r(4)), .lookup(set: ported, key: .r(4)),
-                    .meta(.mark, .r(0)), .meta(.l4proto, .r(1)),
-                    .payload(base: .transport, offset: 2, length: 2, .r(2)),
-                    .lookup(set: ports, key: .r(0), destination: .r(8)), .metaSet(.mark, .r(8)),
-                    .verdict(.return)),
-                $0.rule(
-                    "protocols without", .meta(.l4proto, .r(4)),
-                    .lookup(set: ported, key: .r(4), inverted: true), .meta(.mark, .r(0)),
-                    .meta(.l4proto, .r(1)), .immediate(.r(2), [0, 0, 0, 0]),
-                    .lookup(set: ports, key: .r(0), destination: .r(8)), .metaSet(.mark, .r(8)),
-                    .verdict(.return)),
-                // A class's number must not be taken for a verdict.
-                $0.rule(nil, .immediate(.r(0), nativeBytes(0)), .metaSet(.mark, .r(0))),
-            ]
+        chain("\(name)_ports") { builder in
+            // A class's number must not be taken for a verdict.
+            builder.portLookups([.verdict(.return)])
+                + [builder.rule(nil, .immediate(.r(0), nativeBytes(0)), .metaSet(.mark, .r(0)))]
         }
     }
 
@@ -238,29 +223,9 @@ struct PolicyChains {
     /// From the class of ports to the outcome, for both families.
     private mutating func outcomes(_ direction: Direction) {
         let name = direction.rawValue
-        let ported = KernelLayout.portedProtocols.name
-        let toOutcome: [NftExpression] = [
-            .lookup(set: KernelLayout.ports.name, key: .r(0), destination: .r(8)), .metaSet(.mark, .r(8)),
-            .verdict(.goto(name + "_outcome")),
-        ]
-        chain(name + "_ports") {
-            [
-                $0.rule(
-                    "protocols with ports",
-                    [
-                        .meta(.l4proto, .r(4)), .lookup(set: ported, key: .r(4)), .meta(.mark, .r(0)),
-                        .meta(.l4proto, .r(1)),
-                        .payload(base: .transport, offset: 2, length: 2, .r(2)),
-                    ] + toOutcome),
-                $0.rule(
-                    "protocols without",
-                    [
-                        .meta(.l4proto, .r(4)), .lookup(set: ported, key: .r(4), inverted: true),
-                        .meta(.mark, .r(0)),
-                        .meta(.l4proto, .r(1)), .immediate(.r(2), [0, 0, 0, 0]),
-                    ] + toOutcome),
-                $0.rule(nil, .verdict(.goto(name + "_default"))),
-            ]
+        chain(name + "_ports") { builder in
+            builder.portLookups([.verdict(.goto(name + "_outcome"))])
+                + [builder.rule(nil, .verdict(.goto(name + "_default")))]
         }
         chain(name + "_outcome") {
             [

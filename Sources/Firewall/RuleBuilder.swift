@@ -54,6 +54,26 @@ struct RuleBuilder {
         ]
     }
 
+    /// From the class of ports in the mark to the outcome, which replaces it there; then on with `tail`.
+    func portLookups(_ tail: [NftExpression]) -> [NftRule] {
+        let ported = KernelLayout.portedProtocols.name
+        func rules(_ comment: String, inverted: Bool, _ port: NftExpression) -> [NftRule] {
+            [KernelLayout.ports, KernelLayout.portRanges].map { set in
+                rule(
+                    comment + (set == KernelLayout.ports ? "" : ", in a run"),
+                    [
+                        .meta(.l4proto, .r(4)), .lookup(set: ported, key: .r(4), inverted: inverted),
+                        .meta(.mark, .r(0)), .meta(.l4proto, .r(1)), port,
+                        .lookup(set: set.name, key: .r(0), destination: .r(8)), .metaSet(.mark, .r(8)),
+                    ] + tail)
+            }
+        }
+        return rules(
+            "protocols with ports", inverted: false,
+            .payload(base: .transport, offset: 2, length: 2, .r(2)))
+            + rules("protocols without", inverted: true, .immediate(.r(2), [0, 0, 0, 0]))
+    }
+
     /// Counts the outcome in the mark for the endpoint that is judged in a direction.
     func count(_ direction: Direction, _ family: IPFamily, _ comment: String) -> NftRule {
         rule(
