@@ -51,6 +51,10 @@ public actor NetworkManager {
     var bridges: [String: [UInt32]] = [:]
     /// Features that the kernel or the machine lacks, found at start.
     public internal(set) var missingFeatures: [FabricStatus.MissingFeature] = []
+    /// How many there are, without looking at any.
+    public var counts: (networks: Int, endpoints: Int, policies: Int) {
+        (directory.networks.count, directory.endpoints.count, directory.policies.count)
+    }
     private var watchers: [Task<Void, Never>] = []
 
     /// Opens the store, adopts what the kernel already holds, and mends what is not as recorded.

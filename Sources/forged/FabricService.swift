@@ -137,10 +137,11 @@ private struct FabricDesk: FabricControl {
                 FabricStatus.Role(name: "anchor", pid: getppid(), uptime: uptime(of: getppid()), restarts: 0),
                 at: 0)
         }
+        let counts = await manager.counts
         return FabricStatus(
             version: FabricVersion.text, mode: context.mode == .rootless ? .rootless : .host, roles: roles,
-            networkCount: await manager.networks().count, endpointCount: try await manager.endpoints().count,
-            policyCount: await manager.policies().count, missingFeatures: await manager.missingFeatures,
+            networkCount: counts.networks, endpointCount: counts.endpoints, policyCount: counts.policies,
+            missingFeatures: await manager.missingFeatures,
             socketPath: context.paths.socket, runtimeDirectory: context.paths.runtimeDirectory,
             stateDirectory: context.paths.stateDirectory)
     }
