@@ -25,10 +25,21 @@ let package = Package(
         .executableTarget(name: "floor"),
         // Namespaces and first packets, on threads that Swift's runtime does not own.
         .target(name: "CBench"),
+        // What the programs below have in common.
+        .target(name: "BenchLab", dependencies: ["CBench"], swiftSettings: strict),
         // Attaches through the client that users get.
         .executableTarget(
             name: "attach-bench",
-            dependencies: ["CBench", .product(name: "ForgeAPI", package: "network-manager")],
+            dependencies: ["BenchLab", "CBench", .product(name: "ForgeAPI", package: "network-manager")],
+            swiftSettings: strict),
+        // Policies through the client that users get, and packets through them.
+        .executableTarget(
+            name: "policy-bench",
+            dependencies: [
+                "BenchLab", "CBench", .product(name: "ForgeAPI", package: "network-manager"),
+                .product(name: "NetworkManager", package: "network-manager"),
+                .product(name: "ForgeKernel", package: "network-manager"),
+            ],
             swiftSettings: strict),
     ]
 )

@@ -3,7 +3,7 @@
 
 bench.py --bin DIRECTORY [--only ID] [--output FILE] [--list]
 
-DIRECTORY holds forge, forged, attach-bench and floor, built with optimisation. Everything happens in a lab: network,
+DIRECTORY holds forge, forged, attach-bench, policy-bench and floor, built with optimisation. Everything happens in a lab: network,
 process and mount namespaces of its own, in which the fabric is an ordinary user's. The exit status is 0 when every row
 holds.
 """
@@ -32,7 +32,7 @@ def main():
         print(f"bench: no row is called '{options.only}'; there are: {', '.join(row.id for row in ROWS)}",
               file=sys.stderr)
         return 2
-    for program in ("forge", "forged", "attach-bench", "floor"):
+    for program in lab.PROGRAMS:
         if not os.access(os.path.join(options.bin, program), os.X_OK):
             print(f"bench: {options.bin}/{program} is not built (make bench builds it)", file=sys.stderr)
             return 2

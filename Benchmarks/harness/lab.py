@@ -12,6 +12,8 @@ import time
 
 MARK = "FORGE_BENCH_LAB"
 USER = "forge-lab"
+# What must have been built.
+PROGRAMS = ("forge", "forged", "attach-bench", "policy-bench", "floor")
 
 
 class Failure(Exception):
@@ -89,7 +91,7 @@ class Lab:
         if probe.returncode == 2:
             return
         place = os.path.join(self.directory, "bin")
-        for name in ("forge", "forged", "attach-bench", "floor"):
+        for name in PROGRAMS:
             shutil.copy2(os.path.join(self.binaries, name), place)
             os.chown(os.path.join(place, name), user.pw_uid, user.pw_gid)
         self.binaries = place
@@ -125,11 +127,14 @@ class Lab:
     def forge_json(self, *arguments):
         return json.loads(self.forge(*arguments, "--format", "json").stdout)
 
-    def attach_bench(self, *arguments, timeout=300):
-        """Runs our client where a rootless runtime runs: in the fabric's user and mount namespaces."""
+    def client(self, program, *arguments, timeout=300):
+        """Runs a client of ours where a rootless runtime runs: in the fabric's user and mount namespaces."""
         settle()
-        result = self.forge("unshare", "--", self.program("attach-bench"), *map(str, arguments), timeout=timeout)
+        result = self.forge("unshare", "--", self.program(program), *map(str, arguments), timeout=timeout)
         return json.loads(result.stdout)
+
+    def attach_bench(self, *arguments, timeout=300):
+        return self.client("attach-bench", *arguments, timeout=timeout)
 
     def manager(self):
         roles = self.forge_json("status")["roles"]

@@ -2,7 +2,7 @@
 
 import statistics
 
-from . import peers, process, traffic
+from . import peers, policy, process, traffic
 from .report import Row
 
 ROUNDS = 5
@@ -73,6 +73,18 @@ ROWS = [
     Row("attach-scale", "attach number 1,000 against number 10", "ms", attach_scale, 1.3),
     Row("tcp-throughput", "TCP through policy, against a bare bridge", "Gbit/s", traffic.throughput, 0.85,
         at_least=True),
+    Row("policy-scale", "round trip of a new connection, 100,000 policy elements against 10, p50", "us",
+        policy.scale("new"), 1.1),
+    Row("policy-scale-established", "round trip of an established one, 100,000 policy elements against 10, p50", "us",
+        policy.scale("established"), 1.1),
+    Row("policy-change", "one policy changed among 10,000, call to kernel commit, p50", "ms", policy.change, 1,
+        absolute=True),
+    Row("policy-change-nft", "the same, against the same delta by nft -f, p50", "ms", policy.change_nft, 10,
+        at_least=True, ratio="other/ours"),
+    Row("policy-load", "10,000 policies over 1,000 endpoints, from nothing", "ms", policy.load, 500, absolute=True),
+    Row("revoke", "bytes of a stream that pass after ApplyFirewall returned, most of 10", "bytes", policy.revoke, 0,
+        absolute=True),
+    Row("evaluate", "evaluation at 1,000 policies, p50", "us", policy.evaluate, 1, absolute=True),
     Row("memory-idle", "the manager's memory, idle", "MB", process.memory_idle, 40, absolute=True),
     Row("memory-endpoint", "the manager's memory, each further endpoint", "KB", process.memory_endpoint, 30,
         absolute=True),

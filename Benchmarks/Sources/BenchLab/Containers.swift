@@ -2,11 +2,11 @@ internal import CBench
 internal import Glibc
 
 /// Network namespaces such as a container runtime makes: bound to files, empty, untouched.
-struct Containers {
+package struct Containers {
     /// Bind mounts go here; it is private to the fabric's user.
-    let directory: String
+    package let directory: String
 
-    init() throws(Problem) {
+    package init() throws(Problem) {
         guard let runtime = environment("XDG_RUNTIME_DIR") else {
             throw Problem("XDG_RUNTIME_DIR is not set")
         }
@@ -14,22 +14,22 @@ struct Containers {
         _ = unsafe mkdir(directory, 0o700)
     }
 
-    func path(_ name: String) -> String { "\(directory)/\(name)" }
+    package func path(_ name: String) -> String { "\(directory)/\(name)" }
 
     /// The API's socket.
-    static var socket: String { (environment("XDG_RUNTIME_DIR") ?? "") + "/forge/forge.sock" }
+    package static var socket: String { (environment("XDG_RUNTIME_DIR") ?? "") + "/forge/forge.sock" }
 
-    func make(_ name: String) throws(Problem) {
+    package func make(_ name: String) throws(Problem) {
         let error = unsafe bench_make_namespace(path(name))
         guard error == 0 else {
             throw Problem("cannot make the network namespace \(path(name)): errno \(error)")
         }
     }
 
-    func remove(_ name: String) { unsafe bench_remove_namespace(path(name)) }
+    package func remove(_ name: String) { unsafe bench_remove_namespace(path(name)) }
 
     /// Removes every namespace that is left here.
-    func removeAll() {
+    package func removeAll() {
         guard let listing = unsafe opendir(directory) else { return }
         defer { unsafe closedir(listing) }
         while let entry = unsafe readdir(listing) {
@@ -45,4 +45,19 @@ struct Containers {
 private func environment(_ name: String) -> String? {
     guard let value = unsafe getenv(name) else { return nil }
     return unsafe String(cString: value)
+}
+
+/// Why there is no result, in one line.
+package struct Problem: Error, CustomStringConvertible {
+    package let description: String
+
+    package init(_ description: String) { self.description = description }
+}
+
+/// One JSON object of lists.
+package func json(_ lists: KeyValuePairs<String, [Double]>) -> String {
+    let fields = lists.map { name, values in
+        "\"\(name)\":[\(values.map { "\($0)" }.joined(separator: ","))]"
+    }
+    return "{\(fields.joined(separator: ","))}"
 }

@@ -1,4 +1,5 @@
 internal import API
+internal import BenchLab
 internal import CBench
 internal import Glibc
 internal import Protos
@@ -130,12 +131,5 @@ struct Run {
 
     private func check(_ error: Int32, _ what: String) throws(Problem) {
         guard error == 0 else { throw Problem("cannot \(what): errno \(error)") }
-    }
-
-    private func json(_ lists: KeyValuePairs<String, [Double]>) -> String {
-        let fields = lists.map { name, values in
-            "\"\(name)\":[\(values.map { "\($0)" }.joined(separator: ","))]"
-        }
-        return "{\(fields.joined(separator: ","))}"
     }
 }

@@ -1,3 +1,5 @@
+internal import BenchLab
+
 /// What the command line asks for.
 struct Options {
     enum Action: String {
@@ -52,11 +54,4 @@ struct Options {
             }
         }
     }
-}
-
-/// Why there is no result, in one line.
-struct Problem: Error, CustomStringConvertible {
-    let description: String
-
-    init(_ description: String) { self.description = description }
 }
