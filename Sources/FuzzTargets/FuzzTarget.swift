@@ -33,6 +33,13 @@ private func decodeNetlink(_ bytes: [UInt8]) -> String? {
     for message in messages {
         _ = try? NftEvent(message)
         _ = try? ConntrackEvent(message)
+        if let packet = try? LogPacket(message) {
+            _ = try? PacketSummary(etherType: packet.etherType, packet.payload)
+        }
+        // IPv4, IPv6, ARP
+        for etherType: UInt16 in [0x0800, 0x86dd, 0x0806] {
+            _ = try? PacketSummary(etherType: etherType, message.payload)
+        }
         _ = try? LinkEvent(message)
         _ = try? InterfaceAddress(message)
         _ = try? Neighbour(message)

@@ -51,10 +51,26 @@ extension NetlinkSocket where Proto == NetfilterProtocol {
         try subscribe(to: 3)
     }
 
+    /// Begins to receive ``ConntrackEvent``s of connections' beginnings alone. For sockets that do nothing else.
+    package borrowing func subscribeToNewConnections() throws(NetlinkError) {
+        // NFNLGRP_CONNTRACK_NEW
+        try subscribe(to: 1)
+    }
+
+    /// Events of one datagram that were told already, or nil where none was.
+    /// - Throws: `.socket` with `Errno.noBuffers` when some were lost.
+    package mutating func pendingConntrackEvents() throws(NetlinkError) -> [ConntrackEvent]? {
+        guard let messages = try pendingNotifications() else { return nil }
+        return try Self.events(messages)
+    }
+
     /// Waits for events and returns them.
     /// - Throws: `.socket` with `Errno.noBuffers` when some were lost.
     package mutating func nextConntrackEvents() throws(NetlinkError) -> [ConntrackEvent] {
-        let messages = try nextNotifications()
+        try Self.events(nextNotifications())
+    }
+
+    private static func events(_ messages: [Message]) throws(NetlinkError) -> [ConntrackEvent] {
         do throws(DecodeError) {
             var events: [ConntrackEvent] = []
             for message in messages { if let event = try ConntrackEvent(message) { events.append(event) } }
