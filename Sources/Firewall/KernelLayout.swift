@@ -13,7 +13,7 @@ package enum KernelLayout {
     static let tables = [policyTable, spoofingTable]
 
     /// Tables of another layout are replaced, not mended; see `Generation.mark`.
-    static let version = 6
+    static let version = 7
 
     // MARK: Sets of the policy table
 
@@ -75,6 +75,15 @@ package enum KernelLayout {
             keyLength: family.width / 8 + 4, flags: .eval, size: 1 << 20, elementExpressions: [.counter])
     }
 
+    /// Address of the endpoint → its share of denials that are told, and how many were not: written by the
+    /// kernel alone. What nothing was denied to for an hour is forgotten.
+    static func unlogged(_ family: IPFamily) -> NftSet {
+        NftSet(
+            table: policyTable, name: "unlogged\(family.rawValue)", keyType: [family.type],
+            keyLength: family.width / 8, flags: [.eval, .timeout, .expressions], size: 1 << 20,
+            elementExpressions: DenialLog.share)
+    }
+
     // MARK: Sets of the spoofing table
 
     /// Host ends of our veth pairs.
@@ -91,15 +100,21 @@ package enum KernelLayout {
         table: spoofingTable, name: "spoofed", keyType: [.ifname], keyLength: 16, flags: .eval, size: 1 << 20,
         elementExpressions: [.counter])
 
+    /// As `unlogged(_:)`, by host end.
+    static let unloggedSpoofed = NftSet(
+        table: spoofingTable, name: "unlogged", keyType: [.ifname], keyLength: 16,
+        flags: [.eval, .timeout, .expressions],
+        size: 1 << 20, elementExpressions: DenialLog.share)
+
     static let policySets: [NftSet] =
         [bridges, networks, peerLinks, closedBridges, portedProtocols, ports, portRanges, limits]
         + IPFamily.allCases.flatMap { [identities($0), quarantined($0), exceptions($0)] }
         + Direction.allCases.map(pairs)
         + Direction.allCases.flatMap { direction in IPFamily.allCases.map { segments(direction, $0) } }
-        + IPFamily.allCases.map(denied)
+        + IPFamily.allCases.map(denied) + IPFamily.allCases.map(unlogged)
 
     static let spoofingSets: [NftSet] =
-        [guardedPorts, portMACs, spoofed] + IPFamily.allCases.map(portAddresses)
+        [guardedPorts, portMACs, spoofed, unloggedSpoofed] + IPFamily.allCases.map(portAddresses)
 
     private static func set(_ name: String, _ keyType: [NftDataType], _ length: Int, flags: NftSetFlags = [])
         -> NftSet

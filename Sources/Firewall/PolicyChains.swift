@@ -258,9 +258,8 @@ struct PolicyChains {
         // An element that cannot be added ends its rule, not the packet's life: the drop is a rule of its
         // own.
         chain("denied_" + name) { builder in
-            IPFamily.allCases.map { builder.count(direction, $0, "count the reason") } + [
-                builder.rule(nil, .verdict(.drop))
-            ]
+            IPFamily.allCases.map { builder.count(direction, $0, "count the reason") }
+                + builder.told(direction) + [builder.rule(nil, .verdict(.drop))]
         }
     }
 

@@ -45,9 +45,8 @@ struct SpoofingChains {
                         .dynset(
                             set: KernelLayout.spoofed.name, operation: .update, key: .r(0),
                             expressions: [.counter])
-                    ]),
-                $0.rule(nil, .verdict(.drop)),
-            ]
+                    ])
+            ] + $0.toldSpoofed + [$0.rule(nil, .verdict(.drop))]
         }
         chain("ip4") {
             [
