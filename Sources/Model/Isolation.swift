@@ -1,7 +1,7 @@
 /// Isolation is judged before policy, and both networks must agree: the stricter level wins.
-enum Isolation {
+package enum Isolation {
     /// The reason for which isolation forbids traffic between two sides, which are not the same endpoint.
-    static func denial(_ source: NetworkMember?, _ destination: NetworkMember?) -> DenialReason? {
+    package static func denial(_ source: NetworkMember?, _ destination: NetworkMember?) -> DenialReason? {
         let same = source?.network.id == destination?.network.id
         let first = source.flatMap { forbids($0.network, same) ? $0.network : nil }
         let second = destination.flatMap { forbids($0.network, same) ? $0.network : nil }

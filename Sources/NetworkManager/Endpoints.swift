@@ -144,6 +144,7 @@ extension NetworkManager {
         // The address may be given to another: none of its connections may live on.
         do { try connections.cutAll(of: endpoint.addresses) } catch { failures.append(error) }
         allocators[endpoint.networkID]?.release(endpoint)
+        if let member = try? directory.member(endpoint) { departed.remember(member) }
         directory.removeEndpoint(id: endpoint.id)
         log.info(
             "endpoint released", metadata: ["endpoint": "\(endpoint.name)", "failures": "\(failures.count)"])

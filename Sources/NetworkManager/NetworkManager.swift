@@ -56,6 +56,9 @@ public actor NetworkManager {
         (directory.networks.count, directory.endpoints.count, directory.policies.count)
     }
     private var watchers: [Task<Void, Never>] = []
+    /// nil where flows cannot be watched, and once the manager has stopped.
+    var flows: FlowMonitor?
+    var departed = DepartedMembers()
 
     /// Opens the store, adopts what the kernel already holds, and mends what is not as recorded.
     ///
@@ -72,6 +75,7 @@ public actor NetworkManager {
         try adopt()
         try startWatching()
         endExpiredQuarantines()
+        startFlows()
     }
 
     /// Stops watching the kernel. Networks and connections stay as they are, for the next manager to adopt: it
@@ -85,6 +89,8 @@ public actor NetworkManager {
         for watcher in stopped { watcher.cancel() }
         watchers = []
         quarantineExpiry = nil
+        flows?.stop()
+        flows = nil
         return stopped
     }
 

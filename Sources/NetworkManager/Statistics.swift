@@ -49,7 +49,7 @@ extension NetworkManager {
     }
 
     /// What an outcome of the packet path means to people.
-    private func reason(_ outcome: Outcome, _ member: NetworkMember) -> DenialReason {
+    func reason(_ outcome: Outcome, _ member: NetworkMember) -> DenialReason {
         switch outcome {
         case .defaultDenyEgress: .defaultDeny(.egress, endpoint: member.endpoint.name)
         case .defaultDenyIngress: .defaultDeny(.ingress, endpoint: member.endpoint.name)
