@@ -48,5 +48,7 @@ package protocol FabricControl: Sendable {
 
     /// Those of the named endpoints, or of all where `names` is empty.
     func statistics(_ names: [String]) async throws -> [EndpointStatistics]
+    /// Flows as they happen. The stream ends when its reader drops it, or with the fabric.
+    func watchFlows(_ watch: FlowWatch) async throws -> AsyncStream<FlowEvent>
     func status() async throws -> FabricStatus
 }

@@ -6,8 +6,8 @@ public enum FlowEvent: Hashable, Sendable {
     case flow(FlowRecord)
     /// Something happened that cannot be told.
     case lost(FlowLoss)
-    /// The reader was too slow for so many events.
-    case missed(UInt64)
+    /// The reader was too slow for so many events, up to this time in microseconds since 1970.
+    case missed(UInt64, time: UInt64)
 }
 
 /// Equal flows of about a second: new connections that were allowed, or packets that were not.
@@ -66,6 +66,24 @@ public struct FlowRecord: Hashable, Sendable {
         self.icmpType = icmpType
         self.reason = reason
         self.count = count
+    }
+}
+
+extension FlowRecord {
+    /// `tcp`, `icmpv6`, `arp`, `proto-47`; of a frame that is none of these its type, such as `0x88cc`.
+    public var protocolName: String {
+        switch (etherType, l4proto) {
+        case (0x0806, _): return "arp"
+        case (_, 1?): return "icmp"
+        case (_, 6?): return "tcp"
+        case (_, 17?): return "udp"
+        case (_, 58?): return "icmpv6"
+        case (_, 132?): return "sctp"
+        case (_, let number?): return "proto-\(number)"
+        case (let type, nil):
+            let digits = String(type, radix: 16)
+            return "0x" + String(repeating: "0", count: 4 - digits.count) + digits
+        }
     }
 }
 

@@ -267,6 +267,19 @@ public enum Forge_Network_V1_NetworkManager: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "WatchFlows" metadata.
+        public enum WatchFlows: Sendable {
+            /// Request type for "WatchFlows".
+            public typealias Input = Forge_Network_V1_WatchFlowsRequest
+            /// Response type for "WatchFlows".
+            public typealias Output = Forge_Network_V1_FlowEvent
+            /// Descriptor for "WatchFlows".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "forge.network.v1.NetworkManager"),
+                method: "WatchFlows",
+                type: .serverStreaming
+            )
+        }
         /// Namespace for "GetStatus" metadata.
         public enum GetStatus: Sendable {
             /// Request type for "GetStatus".
@@ -301,6 +314,7 @@ public enum Forge_Network_V1_NetworkManager: Sendable {
             ListPolicies.descriptor,
             Explain.descriptor,
             GetStatistics.descriptor,
+            WatchFlows.descriptor,
             GetStatus.descriptor
         ]
     }
@@ -653,6 +667,25 @@ extension Forge_Network_V1_NetworkManager {
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Forge_Network_V1_GetStatisticsResponse>
 
+        /// Handle the "WatchFlows" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Packets that are denied, each with its reason, and connections that are allowed, as they happen. The stream ends when
+        /// > the caller ends it, or with the fabric.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Forge_Network_V1_WatchFlowsRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Forge_Network_V1_FlowEvent` messages.
+        func watchFlows(
+            request: GRPCCore.StreamingServerRequest<Forge_Network_V1_WatchFlowsRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Forge_Network_V1_FlowEvent>
+
         /// Handle the "GetStatus" method.
         ///
         /// - Parameters:
@@ -1001,6 +1034,25 @@ extension Forge_Network_V1_NetworkManager {
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Forge_Network_V1_GetStatisticsResponse>
 
+        /// Handle the "WatchFlows" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Packets that are denied, each with its reason, and connections that are allowed, as they happen. The stream ends when
+        /// > the caller ends it, or with the fabric.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Forge_Network_V1_WatchFlowsRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Forge_Network_V1_FlowEvent` messages.
+        func watchFlows(
+            request: GRPCCore.ServerRequest<Forge_Network_V1_WatchFlowsRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Forge_Network_V1_FlowEvent>
+
         /// Handle the "GetStatus" method.
         ///
         /// - Parameters:
@@ -1347,6 +1399,26 @@ extension Forge_Network_V1_NetworkManager {
             context: GRPCCore.ServerContext
         ) async throws -> Forge_Network_V1_GetStatisticsResponse
 
+        /// Handle the "WatchFlows" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Packets that are denied, each with its reason, and connections that are allowed, as they happen. The stream ends when
+        /// > the caller ends it, or with the fabric.
+        ///
+        /// - Parameters:
+        ///   - request: A `Forge_Network_V1_WatchFlowsRequest` message.
+        ///   - response: A response stream of `Forge_Network_V1_FlowEvent` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        func watchFlows(
+            request: Forge_Network_V1_WatchFlowsRequest,
+            response: GRPCCore.RPCWriter<Forge_Network_V1_FlowEvent>,
+            context: GRPCCore.ServerContext
+        ) async throws
+
         /// Handle the "GetStatus" method.
         ///
         /// - Parameters:
@@ -1577,6 +1649,17 @@ extension Forge_Network_V1_NetworkManager.StreamingServiceProtocol {
             }
         )
         router.registerHandler(
+            forMethod: Forge_Network_V1_NetworkManager.Method.WatchFlows.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Forge_Network_V1_WatchFlowsRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Forge_Network_V1_FlowEvent>(),
+            handler: { request, context in
+                try await self.watchFlows(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
             forMethod: Forge_Network_V1_NetworkManager.Method.GetStatus.descriptor,
             deserializer: GRPCProtobuf.ProtobufDeserializer<Forge_Network_V1_GetStatusRequest>(),
             serializer: GRPCProtobuf.ProtobufSerializer<Forge_Network_V1_GetStatusResponse>(),
@@ -1800,6 +1883,17 @@ extension Forge_Network_V1_NetworkManager.ServiceProtocol {
             context: context
         )
         return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func watchFlows(
+        request: GRPCCore.StreamingServerRequest<Forge_Network_V1_WatchFlowsRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Forge_Network_V1_FlowEvent> {
+        let response = try await self.watchFlows(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return response
     }
 
     public func getStatus(
@@ -2061,6 +2155,23 @@ extension Forge_Network_V1_NetworkManager.SimpleServiceProtocol {
                 context: context
             ),
             metadata: [:]
+        )
+    }
+
+    public func watchFlows(
+        request: GRPCCore.ServerRequest<Forge_Network_V1_WatchFlowsRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Forge_Network_V1_FlowEvent> {
+        return GRPCCore.StreamingServerResponse<Forge_Network_V1_FlowEvent>(
+            metadata: [:],
+            producer: { writer in
+                try await self.watchFlows(
+                    request: request.message,
+                    response: writer,
+                    context: context
+                )
+                return [:]
+            }
         )
     }
 
@@ -2505,6 +2616,30 @@ extension Forge_Network_V1_NetworkManager {
             deserializer: some GRPCCore.MessageDeserializer<Forge_Network_V1_GetStatisticsResponse>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Forge_Network_V1_GetStatisticsResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "WatchFlows" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Packets that are denied, each with its reason, and connections that are allowed, as they happen. The stream ends when
+        /// > the caller ends it, or with the fabric.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Forge_Network_V1_WatchFlowsRequest` message.
+        ///   - serializer: A serializer for `Forge_Network_V1_WatchFlowsRequest` messages.
+        ///   - deserializer: A deserializer for `Forge_Network_V1_FlowEvent` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func watchFlows<Result>(
+            request: GRPCCore.ClientRequest<Forge_Network_V1_WatchFlowsRequest>,
+            serializer: some GRPCCore.MessageSerializer<Forge_Network_V1_WatchFlowsRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Forge_Network_V1_FlowEvent>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.StreamingClientResponse<Forge_Network_V1_FlowEvent>) async throws -> Result
         ) async throws -> Result where Result: Sendable
 
         /// Call the "GetStatus" method.
@@ -3172,6 +3307,39 @@ extension Forge_Network_V1_NetworkManager {
             )
         }
 
+        /// Call the "WatchFlows" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Packets that are denied, each with its reason, and connections that are allowed, as they happen. The stream ends when
+        /// > the caller ends it, or with the fabric.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Forge_Network_V1_WatchFlowsRequest` message.
+        ///   - serializer: A serializer for `Forge_Network_V1_WatchFlowsRequest` messages.
+        ///   - deserializer: A deserializer for `Forge_Network_V1_FlowEvent` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func watchFlows<Result>(
+            request: GRPCCore.ClientRequest<Forge_Network_V1_WatchFlowsRequest>,
+            serializer: some GRPCCore.MessageSerializer<Forge_Network_V1_WatchFlowsRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Forge_Network_V1_FlowEvent>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.StreamingClientResponse<Forge_Network_V1_FlowEvent>) async throws -> Result
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.serverStreaming(
+                request: request,
+                descriptor: Forge_Network_V1_NetworkManager.Method.WatchFlows.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
         /// Call the "GetStatus" method.
         ///
         /// - Parameters:
@@ -3722,6 +3890,34 @@ extension Forge_Network_V1_NetworkManager.ClientProtocol {
             request: request,
             serializer: GRPCProtobuf.ProtobufSerializer<Forge_Network_V1_GetStatisticsRequest>(),
             deserializer: GRPCProtobuf.ProtobufDeserializer<Forge_Network_V1_GetStatisticsResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "WatchFlows" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Packets that are denied, each with its reason, and connections that are allowed, as they happen. The stream ends when
+    /// > the caller ends it, or with the fabric.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Forge_Network_V1_WatchFlowsRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func watchFlows<Result>(
+        request: GRPCCore.ClientRequest<Forge_Network_V1_WatchFlowsRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.StreamingClientResponse<Forge_Network_V1_FlowEvent>) async throws -> Result
+    ) async throws -> Result where Result: Sendable {
+        try await self.watchFlows(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Forge_Network_V1_WatchFlowsRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Forge_Network_V1_FlowEvent>(),
             options: options,
             onResponse: handleResponse
         )
@@ -4346,6 +4542,38 @@ extension Forge_Network_V1_NetworkManager.ClientProtocol {
             metadata: metadata
         )
         return try await self.getStatistics(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "WatchFlows" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Packets that are denied, each with its reason, and connections that are allowed, as they happen. The stream ends when
+    /// > the caller ends it, or with the fabric.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func watchFlows<Result>(
+        _ message: Forge_Network_V1_WatchFlowsRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.StreamingClientResponse<Forge_Network_V1_FlowEvent>) async throws -> Result
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Forge_Network_V1_WatchFlowsRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.watchFlows(
             request: request,
             options: options,
             onResponse: handleResponse

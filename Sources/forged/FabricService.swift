@@ -12,6 +12,8 @@ final class FabricService: Sendable {
     private let context: ManagerContext
     private let log: Logger
     private let parts = Mutex<(NetworkManager, APIServer)?>(nil)
+    /// Ends when nothing is served any more.
+    private let serving = AsyncStream<Never>.makeStream()
 
     init(_ context: ManagerContext) {
         self.context = context
@@ -49,6 +51,7 @@ final class FabricService: Sendable {
         }
         parts.withLock { $0 = (manager, server) }
         onReady()
+        defer { serving.continuation.finish() }
         try await server.serve()
     }
 
@@ -64,6 +67,17 @@ final class FabricService: Sendable {
         }
         // Last: once nothing is served any more the process may end.
         server.stop()
+        await lastWords()
+    }
+
+    /// Those who watch hear that it is over, if they listen.
+    private func lastWords() async {
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { [stream = serving.stream] in for await _ in stream {} }
+            group.addTask { try? await Task.sleep(for: .milliseconds(500)) }
+            await group.next()
+            group.cancelAll()
+        }
     }
 }
 
@@ -125,6 +139,10 @@ private struct FabricDesk: FabricControl {
 
     func statistics(_ names: [String]) async throws -> [EndpointStatistics] {
         try await manager.statistics(names)
+    }
+
+    func watchFlows(_ watch: FlowWatch) async throws -> AsyncStream<FlowEvent> {
+        try await manager.watchFlows(watch)
     }
 
     func status() async throws -> FabricStatus {

@@ -9,6 +9,11 @@ actor MemoryFabric: FabricControl {
     private var members: [NetworkMember] = []
     private var policiesByName: [String: FirewallPolicy] = [:]
 
+    private var flows: [FlowEvent] = []
+    private var watchers: [(FlowFilter, AsyncStream<FlowEvent>.Continuation)] = []
+    var watcherCount: Int { watchers.count }
+    private(set) var watchersLeft = 0
+
     /// Thrown by `status` where it is set.
     var trouble: (any Error)?
     /// What `release` and `deleteNetwork` were asked last.
@@ -164,6 +169,32 @@ actor MemoryFabric: FabricControl {
                 denials: [DenialCount(reason: .rateLimit, packets: 3, bytes: 180)])
         }
     }
+
+    func watchFlows(_ watch: FlowWatch) throws -> AsyncStream<FlowEvent> {
+        let ids = Set(try watch.endpoints.map { try endpoint($0).endpoint.id })
+        let filter = FlowFilter(endpointIDs: ids.isEmpty ? nil : ids, deniedOnly: watch.deniedOnly)
+        let (stream, continuation) = AsyncStream.makeStream(of: FlowEvent.self)
+        if watch.includesRecent {
+            for event in flows where filter.passes(event) { continuation.yield(event) }
+        }
+        guard watch.follows else {
+            continuation.finish()
+            return stream
+        }
+        watchers.append((filter, continuation))
+        continuation.onTermination = { [weak self] _ in Task { await self?.watcherLeft() } }
+        return stream
+    }
+
+    /// Tells everyone who watches.
+    func publish(_ event: FlowEvent) {
+        flows.append(event)
+        for (filter, watcher) in watchers where filter.passes(event) { watcher.yield(event) }
+    }
+
+    func endFlows() { for (_, watcher) in watchers { watcher.finish() } }
+
+    private func watcherLeft() { watchersLeft += 1 }
 
     func status() throws -> FabricStatus {
         if let trouble { throw trouble }

@@ -138,6 +138,20 @@ extension ForgeClient {
         try await repeatable { stub, options in try await stub.getStatistics(request, options: options) }
     }
 
+    /// Flows as they happen, each given to `onEvent` in turn; returns when the fabric ends the stream.
+    ///
+    /// What `onEvent` throws ends the stream, and comes out as `ForgeError` of code `failed`.
+    public func watchFlows(
+        _ request: Forge_Network_V1_WatchFlowsRequest,
+        onEvent: @escaping @Sendable (Forge_Network_V1_FlowEvent) async throws -> Void
+    ) async throws(ForgeError) {
+        try await unrepeatable { stub, options in
+            try await stub.watchFlows(request, options: options) { response in
+                for try await event in response.messages { try await onEvent(event) }
+            }
+        }
+    }
+
     /// What the fabric says of itself.
     public func getStatus(
         _ request: Forge_Network_V1_GetStatusRequest

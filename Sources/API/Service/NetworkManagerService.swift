@@ -243,6 +243,15 @@ struct NetworkManagerService: Forge_Network_V1_NetworkManager.SimpleServiceProto
         }
     }
 
+    func watchFlows(
+        request: Forge_Network_V1_WatchFlowsRequest, response: RPCWriter<Forge_Network_V1_FlowEvent>,
+        context: ServerContext
+    ) async throws {
+        try await answering {
+            try await forward(control.watchFlows(FlowWatch(request)), to: response)
+        }
+    }
+
     func getStatus(
         request: Forge_Network_V1_GetStatusRequest, context: ServerContext
     ) async throws -> Forge_Network_V1_GetStatusResponse {

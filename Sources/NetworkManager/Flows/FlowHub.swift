@@ -102,7 +102,9 @@ extension FlowHub.Reader {
     }
 
     fileprivate mutating func tellMissed() {
-        guard missed > 0, case .enqueued = continuation.yield(.missed(missed)) else { return }
+        guard missed > 0, case .enqueued = continuation.yield(.missed(missed, time: FlowMonitor.now)) else {
+            return
+        }
         missed = 0
     }
 }

@@ -236,7 +236,7 @@ final class FlowMonitor: @unchecked Sendable {
     }
 
     /// Microseconds since 1970.
-    private static var now: UInt64 {
+    static var now: UInt64 {
         var time = timespec()
         _ = unsafe clock_gettime(CLOCK_REALTIME, &time)
         return UInt64(clamping: time.tv_sec) * 1_000_000 + UInt64(clamping: time.tv_nsec / 1000)

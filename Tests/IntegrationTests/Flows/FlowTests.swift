@@ -182,7 +182,7 @@ import Wire
             let last = try #require(await late.first { $0.destinationPort == 9999 })
             #expect(last.count == 1)
             let missed = late.events.reduce(UInt64(0)) {
-                if case .missed(let more) = $1 { $0 + more } else { $0 }
+                if case .missed(let more, _) = $1 { $0 + more } else { $0 }
             }
             #expect(missed > 0)
             #expect(UInt64(late.records.count) + missed == UInt64(ports) + 1)
