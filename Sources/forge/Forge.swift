@@ -17,7 +17,8 @@ struct Forge: ParsableCommand {
                 name: "Endpoints",
                 subcommands: [
                     RunCommand.self, ExecCommand.self, UnshareCommand.self, Attach.self, Detach.self,
-                    EndpointCommand.self, Stats.self, QuarantineCommand.self, ReleaseCommand.self,
+                    EndpointCommand.self, Stats.self, Flows.self, QuarantineCommand.self,
+                    ReleaseCommand.self,
                 ]),
         ])
 

@@ -72,6 +72,9 @@ enum JSON {
         indented(try message.jsonString(options: options))
     }
 
+    /// On one line.
+    static func compact(_ message: some Message) throws -> String { try message.jsonString(options: options) }
+
     static func array(_ messages: [some Message]) throws -> String { indented(try compactArray(messages)) }
 
     /// On one line.
