@@ -150,6 +150,31 @@ import Wire
         }
     }
 
+    @Test func `what more endpoints are denied than can be read is known to be lost`() async throws {
+        try await FlowLab.with { lab in
+            var containers: [FlowContainer] = []
+            for number in 0..<24 { containers.append(try await lab.attach("e\(number)")) }
+            let reader = try await lab.read(FlowWatch(deniedOnly: true))
+            let each = 2500
+            for (index, container) in containers.enumerated() {
+                try container.flood(each, to: containers[(index + 1) % 24].address, port: 9)
+            }
+            let count = UInt64(24 * each)
+            var counted: UInt64 = 0
+            for number in 0..<24 { counted += try await lab.denied("e\(number)") }
+            #expect(counted == count)
+            func total(_ reader: FlowCollector) -> UInt64 {
+                reader.records.reduce(0) { $0 + $1.count } + reader.losses.reduce(0) { $0 + ($1.count ?? 0) }
+            }
+            #expect(await reader.wait(seconds: 15) { total($0) >= count })
+            // Nothing is counted twice either.
+            try await Task.sleep(for: .milliseconds(2500))
+            #expect(total(reader) == count, "\(reader.losses)")
+            let lost = reader.losses.filter { $0.cause == .denials }.reduce(0) { $0 + ($1.count ?? 0) }
+            print("\(count) denied packets of 24 endpoints: \(lost) were more than could be read")
+        }
+    }
+
     @Test func `more frames than a port's share of spoofing are counted too`() async throws {
         try await FlowLab.with { lab in
             let web = try await lab.attach("web")
