@@ -10,7 +10,10 @@ struct PacketSummaryTests {
     private static func ipv4(_ l4proto: UInt8, fragment: UInt16 = 0, options: [UInt8] = [], _ rest: [UInt8])
         -> [UInt8]
     {
-        [UInt8(0x45 + options.count / 4), 0, 0, 60, 0, 1, UInt8(fragment >> 8), UInt8(fragment & 0xff), 64, l4proto, 0, 0]
+        [
+            UInt8(0x45 + options.count / 4), 0, 0, 60, 0, 1, UInt8(fragment >> 8), UInt8(fragment & 0xff), 64,
+            l4proto, 0, 0,
+        ]
             + a4 + b4 + options + rest
     }
 
@@ -109,8 +112,10 @@ struct PacketSummaryTests {
         let arp: [UInt8] =
             [0, 1, 8, 0, 6, 4, 0, 1] + [2, 0, 0, 0, 0, 1] + Self.a4 + [0, 0, 0, 0, 0, 0] + Self.b4
         let summary = try #require(try read(0x0806, arp))
-        #expect(summary == PacketSummary(
-            source: try IPAddress("10.0.0.1"), destination: try IPAddress("10.0.0.2"), l4proto: nil))
+        #expect(
+            summary
+                == PacketSummary(
+                    source: try IPAddress("10.0.0.1"), destination: try IPAddress("10.0.0.2"), l4proto: nil))
         #expect(throws: DecodeError.self) { try read(0x0806, [0, 6] + arp.dropFirst(2)) }
         #expect(try read(0x88cc, [1, 2, 3]) == nil)
     }
