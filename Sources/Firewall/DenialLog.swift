@@ -13,9 +13,12 @@ package struct DenialLog: ~Copyable, Sendable {
     /// The number of the next packet.
     private var expected: UInt32 = 0
     /// Packets that were received, or are known to be lost, since this began to listen.
-    private var accounted: UInt64 = 0
-    /// What the counters of the rules that tell said when this began to listen.
-    private var base: UInt64 = 0
+    private var accounted: Int64 = 0
+    /// What the counters of the rules that tell said when `accounted` was 0, or would have if they had not begun
+    /// anew since.
+    private var base: Int64 = 0
+    /// Packets that were taken for lost and came nevertheless: as many of the next losses are none.
+    private var late: UInt64 = 0
     /// What the counters of the `unlogged` sets said last.
     private var unloggedSoFar: [DenialSource: UInt64] = [:]
     /// Packets were lost, and how many is not known yet.
@@ -69,7 +72,6 @@ package struct DenialLog: ~Copyable, Sendable {
         guard let pending else { return nil }
         for packet in pending.packets {
             if let sequence = packet.sequence { reading.lost += gap(before: sequence) }
-            accounted += 1
             if let denied = DeniedPacket(packet) { reading.packets.append(denied) } else { reading.lost += 1 }
         }
         return reading
@@ -77,30 +79,38 @@ package struct DenialLog: ~Copyable, Sendable {
 
     private mutating func gap(before sequence: UInt32) -> UInt64 {
         let missing = Int32(bitPattern: sequence &- expected)
+        guard missing >= 0 else {
+            late += 1
+            return 0
+        }
         expected = sequence &+ 1
-        // Numbers that were taken for lost and come nevertheless.
-        guard missing > 0 else { return 0 }
-        accounted += UInt64(missing)
-        return UInt64(missing)
+        accounted += Int64(missing) + 1
+        return withoutLate(UInt64(missing))
+    }
+
+    private mutating func withoutLate(_ lost: UInt64) -> UInt64 {
+        let known = min(lost, late)
+        late -= known
+        return lost - known
     }
 
     /// Losses that no later packet's number has shown. To be asked when nothing has come for a while.
     package mutating func lostAtTheEnd() throws(FirewallError) -> UInt64 {
         guard hasOverrun else { return 0 }
         hasOverrun = false
-        let told: UInt64
+        let told: Int64
         do throws(NetlinkError) { told = try Self.told(&asker) } catch {
             throw FirewallError(code: .kernel, context: "read counters", cause: error)
         }
         // Less than at the beginning: the tables have been made anew, and count from 0.
-        guard told >= base, told - base >= accounted else {
-            base = told &- accounted
+        let lost = told - base - accounted
+        guard lost > 0 else {
+            if lost < 0 { base = told - accounted }
             return 0
         }
-        let lost = told - base - accounted
         accounted += lost
         expected &+= UInt32(truncatingIfNeeded: lost)
-        return lost
+        return withoutLate(UInt64(lost))
     }
 
     /// How many denials were not told since the last call, since their endpoints had used their shares up.
@@ -144,12 +154,11 @@ package struct DenialLog: ~Copyable, Sendable {
     }
 
     /// How many packets the rules that tell have told of.
-    private static func told(_ socket: inout NetlinkSocket<NetfilterProtocol>) throws(NetlinkError) -> UInt64
-    {
-        var sum: UInt64 = 0
+    private static func told(_ socket: inout NetlinkSocket<NetfilterProtocol>) throws(NetlinkError) -> Int64 {
+        var sum: Int64 = 0
         for table in [KernelLayout.policyTable, KernelLayout.spoofingTable] {
             for rule in try socket.listRules(table) where rule.comment == comment {
-                sum += rule.counter?.packets ?? 0
+                sum += Int64(clamping: rule.counter?.packets ?? 0)
             }
         }
         return sum
