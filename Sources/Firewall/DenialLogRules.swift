@@ -34,27 +34,30 @@ extension DenialLog {
 }
 
 extension RuleBuilder {
-    /// Tells of a packet that the endpoint on the judged side is denied, its outcome in the mark.
-    func told(_ direction: Direction) -> [NftRule] {
+    /// Tells of a packet that the endpoint on the judged side is denied, or would be if an audit were no audit,
+    /// its outcome in the mark.
+    /// - Parameter end: what becomes of it where the endpoint has used up its share.
+    func told(_ direction: Direction, end: NftVerdict) -> [NftRule] {
         IPFamily.allCases.map { family in
             beyondShare(
-                .isFamily(family) + .address(direction.subject, family, .r(0)), KernelLayout.unlogged(family))
+                .isFamily(family) + .address(direction.subject, family, .r(0)), KernelLayout.unlogged(family),
+                end: end)
         } + [told(direction == .egress ? .egress : .ingress)]
     }
 
     /// Tells of a frame that its port may not send.
     var toldSpoofed: [NftRule] {
-        [beyondShare([.meta(.iifname, .r(0))], KernelLayout.unloggedSpoofed), told(.spoofed)]
+        [beyondShare([.meta(.iifname, .r(0))], KernelLayout.unloggedSpoofed, end: .drop), told(.spoofed)]
     }
 
-    private func beyondShare(_ key: [NftExpression], _ set: NftSet) -> NftRule {
+    private func beyondShare(_ key: [NftExpression], _ set: NftSet, end: NftVerdict) -> NftRule {
         rule(
             "beyond the endpoint's share",
             key + [
                 .dynset(
                     set: set.name, operation: .update, key: .r(0), timeoutMs: DenialLog.forgottenAfterMs,
                     expressions: DenialLog.share),
-                .verdict(.drop),
+                .verdict(end),
             ])
     }
 

@@ -13,7 +13,7 @@ package enum KernelLayout {
     static let tables = [policyTable, spoofingTable]
 
     /// Tables of another layout are replaced, not mended; see `Generation.mark`.
-    static let version = 7
+    static let version = 8
 
     // MARK: Sets of the policy table
 

@@ -246,6 +246,7 @@ struct PolicyChains {
         }
         chain("audited_" + name) { builder in
             IPFamily.allCases.map { builder.count(direction, $0, "what audit would deny") }
+                + builder.told(direction, end: .return)
         }
         chain(name + "_default") {
             [
@@ -259,7 +260,7 @@ struct PolicyChains {
         // own.
         chain("denied_" + name) { builder in
             IPFamily.allCases.map { builder.count(direction, $0, "count the reason") }
-                + builder.told(direction) + [builder.rule(nil, .verdict(.drop))]
+                + builder.told(direction, end: .drop) + [builder.rule(nil, .verdict(.drop))]
         }
     }
 

@@ -15,6 +15,8 @@ public struct FlowRecord: Hashable, Sendable {
     public enum Verdict: String, Hashable, Sendable, CaseIterable {
         case allow
         case deny
+        /// Allowed, though a policy in audit mode would deny it.
+        case audit
     }
 
     /// When the first of them was seen, in microseconds since 1970.
@@ -40,7 +42,7 @@ public struct FlowRecord: Hashable, Sendable {
     public var sourcePort: UInt16?
     public var destinationPort: UInt16?
     public var icmpType: UInt8?
-    /// Why, if the verdict is to deny.
+    /// Why, if the verdict is to deny, or would be.
     public var reason: DenialReason?
     /// Connections, or packets that were denied.
     public var count: UInt64
@@ -148,7 +150,7 @@ public struct FlowFilter: Hashable, Sendable {
     public func passes(_ event: FlowEvent) -> Bool {
         switch event {
         case .flow(let record):
-            (!deniedOnly || record.verdict == .deny) && (isAsked(record.member) || isAsked(record.peer))
+            (!deniedOnly || record.verdict != .allow) && (isAsked(record.member) || isAsked(record.peer))
         case .lost(let loss):
             // A loss that is not of one endpoint may be of any.
             (!deniedOnly || loss.cause != .connections) && (loss.member == nil || isAsked(loss.member))

@@ -192,6 +192,9 @@ public nonisolated struct Forge_Network_V1_FlowEvent: @unchecked Sendable {
 
     /// Events that this stream's reader was too slow for.
     case missed // = 4
+
+    /// Connections that began, and that policies in audit mode would have denied.
+    case audit // = 5
     case UNRECOGNIZED(Int)
 
     public init() {
@@ -205,6 +208,7 @@ public nonisolated struct Forge_Network_V1_FlowEvent: @unchecked Sendable {
       case 2: self = .allow
       case 3: self = .lost
       case 4: self = .missed
+      case 5: self = .audit
       default: self = .UNRECOGNIZED(rawValue)
       }
     }
@@ -216,6 +220,7 @@ public nonisolated struct Forge_Network_V1_FlowEvent: @unchecked Sendable {
       case .allow: return 2
       case .lost: return 3
       case .missed: return 4
+      case .audit: return 5
       case .UNRECOGNIZED(let i): return i
       }
     }
@@ -227,6 +232,7 @@ public nonisolated struct Forge_Network_V1_FlowEvent: @unchecked Sendable {
       .allow,
       .lost,
       .missed,
+      .audit,
     ]
 
   }
@@ -482,5 +488,5 @@ nonisolated extension Forge_Network_V1_FlowEvent: SwiftProtobuf.Message, SwiftPr
 }
 
 nonisolated extension Forge_Network_V1_FlowEvent.Verdict: SwiftProtobuf._ProtoNameProviding {
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0VERDICT_UNSPECIFIED\0\u{1}VERDICT_DENY\0\u{1}VERDICT_ALLOW\0\u{1}VERDICT_LOST\0\u{1}VERDICT_MISSED\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0VERDICT_UNSPECIFIED\0\u{1}VERDICT_DENY\0\u{1}VERDICT_ALLOW\0\u{1}VERDICT_LOST\0\u{1}VERDICT_MISSED\0\u{1}VERDICT_AUDIT\0")
 }

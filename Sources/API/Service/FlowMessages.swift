@@ -39,7 +39,11 @@ extension Forge_Network_V1_FlowEvent {
         self.init()
         switch event {
         case .flow(let record):
-            verdict = record.verdict == .deny ? .deny : .allow
+            switch record.verdict {
+            case .allow: verdict = .allow
+            case .deny: verdict = .deny
+            case .audit: verdict = .audit
+            }
             time = Google_Protobuf_Timestamp(microseconds: record.time)
             count = record.count
             describe(record)

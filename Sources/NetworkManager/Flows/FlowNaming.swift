@@ -8,7 +8,8 @@ extension NetworkManager: FlowNames {
     func meanings(of keys: [FlowKey]) -> [FlowMeaning?] {
         var ports: [UInt32: NetworkMember?] = [:]
         return keys.map { key in
-            guard let outcome = key.outcome else { return connection(key) }
+            guard let told = key.outcome else { return connection(key) }
+            let outcome = told.isAudit ? told.auditedDenial : told
             let subject = key.direction == .egress ? key.source : key.destination
             let other = key.direction == .egress ? key.destination : key.source
             let member: NetworkMember?
@@ -84,6 +85,7 @@ extension NetworkManager: FlowNames {
         return switch outcome {
         case .defaultDenyEgress: .defaultDeny(.egress, endpoint: name)
         case .defaultDenyIngress: .defaultDeny(.ingress, endpoint: name)
+        case .quarantine: .quarantine(endpoint: name)
         case .isolation: nil
         case .spoofedSource: .spoofedSource
         case .rateLimit: .rateLimit

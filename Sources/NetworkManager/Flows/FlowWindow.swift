@@ -72,7 +72,8 @@ struct FlowWindow {
         let records = order.compactMap { key -> FlowRecord? in
             guard let entry = entries[key], let meaning = entry.meaning else { return nil }
             return FlowRecord(
-                time: entry.time, verdict: key.outcome == nil ? .allow : .deny, direction: meaning.direction,
+                time: entry.time, verdict: key.outcome.map { $0.isAudit ? .audit : .deny } ?? .allow,
+                direction: meaning.direction,
                 member: meaning.member, peer: meaning.peer, peerIsGateway: meaning.peerIsGateway,
                 etherType: key.etherType, l4proto: key.l4proto, source: key.source,
                 destination: key.destination, sourcePort: entry.sourcePort,

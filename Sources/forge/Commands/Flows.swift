@@ -65,7 +65,12 @@ enum FlowLine {
         default:
             break
         }
-        let verdict = event.verdict == .deny ? "DENY  " : "ALLOW "
+        let verdict =
+            switch event.verdict {
+            case .deny: "DENY  "
+            case .audit: "AUDIT "
+            default: "ALLOW "
+            }
         let direction = event.direction == .ingress ? "ingress " : "egress  "
         let isSender = event.direction != .ingress
         // The sender's port says nothing to a person.

@@ -93,6 +93,32 @@ extension ManagerTests {
             }
         }
 
+        @Test func `what an audit would deny and what a quarantine denies is told as such`() async throws {
+            try await FlowLab.with { lab in
+                let web = try await lab.attach("web")
+                let db = try await lab.attach("db")
+                var strict = FirewallPolicy(
+                    name: "strict", selector: EndpointSelector(endpoints: ["db"]), directions: [.ingress],
+                    ingressDeny: [PolicyRule(ports: [PortMatch(.udp, 99...99)])])
+                strict.mode = .audit
+                try await lab.manager.apply([
+                    FirewallPolicy(
+                        name: "open", selector: EndpointSelector(), ingress: [PolicyRule()],
+                        egress: [PolicyRule()]), strict,
+                ])
+                let reader = try await lab.read(FlowWatch(deniedOnly: true))
+                try web.send(.udp(99), to: db.address)
+                let audited = try #require(await reader.first { $0.destinationPort == 99 })
+                #expect(audited.verdict == .audit)
+                #expect(audited.reason == .rule(RuleReference(policy: "strict", list: .ingressDeny)))
+                try await lab.manager.quarantine("db")
+                try web.send(.udp(100), to: db.address)
+                let refused = try #require(await reader.first { $0.destinationPort == 100 })
+                #expect(refused.verdict == .deny)
+                #expect(refused.reason == .quarantine(endpoint: "db"))
+            }
+        }
+
         @Test func `a connection that is allowed is told once, while somebody watches`() async throws {
             try await FlowLab.with { lab in
                 let web = try await lab.attach("web")
