@@ -38,6 +38,13 @@ extension FirewallPlane {
     /// Whether nobody else can change our tables.
     package var ownsTables: Bool { tables == .owned }
 
+    /// Lets another manager take the tables over, though this plane is still there.
+    package mutating func disown() {
+        // An owner is a socket that is open; there is no other way to give its tables up.
+        guard ownsTables, let other = try? NetlinkSocket<NetfilterProtocol>() else { return }
+        socket = other
+    }
+
     /// Takes over tables that an earlier manager has left.
     mutating func claim() throws(FirewallError) {
         guard ownsTables else { return }

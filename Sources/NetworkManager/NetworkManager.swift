@@ -78,10 +78,10 @@ public actor NetworkManager {
         startFlows()
     }
 
-    /// Stops watching the kernel. Networks and connections stay as they are, for the next manager to adopt: it
-    /// can once this one is deallocated.
+    /// Stops watching the kernel. Networks and connections stay as they are, for the next manager to adopt.
     public func stop() async {
         for watcher in stopWatching() { await watcher.value }
+        firewall.disown()
     }
 
     private func stopWatching() -> [Task<Void, Never>] {

@@ -231,8 +231,12 @@ extension ManagerTests {
                 let slow = try await lab.manager.watchFlows(FlowWatch(deniedOnly: true))
                 let quick = try await lab.read(FlowWatch(deniedOnly: true))
                 let ports = UInt16(1800)
-                for port in 1...ports { try web.send(.udp(port), to: db.address) }
-                #expect(await quick.wait { $0.records.count == Int(ports) })
+                // In portions: on a busy machine the quick one must not be taken for a slow one.
+                for port in 1...ports {
+                    try web.send(.udp(port), to: db.address)
+                    guard port % 300 == 0 else { continue }
+                    #expect(await quick.wait { $0.records.count == Int(port) })
+                }
                 #expect(!quick.events.contains { if case .missed = $0 { true } else { false } })
 
                 let late = FlowCollector(slow)
