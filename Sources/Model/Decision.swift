@@ -75,8 +75,10 @@ public enum DenialReason: Hashable, Sendable, Codable, CustomStringConvertible {
     /// The sender used a MAC or an address that is not its own. Like the following, known to the packet path
     /// alone.
     case spoofedSource
-    /// The endpoint took more new connections a second than a policy lets it.
+    /// A limit that is no longer in force.
     case rateLimit
+    /// More connections, packets or bits a second than a policy lets pass.
+    case limit(ExceededLimit)
     /// A packet in the middle of a connection that is not known, or not any more.
     case notTracked
     /// The destination is an address of the network that no endpoint has.
@@ -93,6 +95,7 @@ public enum DenialReason: Hashable, Sendable, Codable, CustomStringConvertible {
         case .noEndpoint: "neither side is an endpoint"
         case .spoofedSource: "spoofed source"
         case .rateLimit: "rate limit"
+        case .limit(let limit): "rate limit: \(limit)"
         case .notTracked: "not part of a known connection"
         case .noSuchPeer: "no endpoint has the destination address"
         case .formerRule: "a rule that is no longer in force"

@@ -4,18 +4,32 @@ extension FirewallPolicy {
     ///   - allowPorts: shorthand for ingress: these ports from `trustedPeers` (from anyone where that is
     ///     nil).
     ///   - trustedPeers: shorthand for ingress: these peers on `allowPorts` (on all ports where that is nil).
+    ///   - rateLimit: shorthand for `limits.ingress.connections`.
     public init(
         name: String, selector: EndpointSelector, directions: Set<Direction> = [.ingress, .egress],
         allowPorts: [PortMatch]? = nil, trustedPeers: [PolicyPeer]? = nil, rateLimit: Int? = nil,
-        ingress: [PolicyRule] = [], egress: [PolicyRule] = [], ingressDeny: [PolicyRule] = [],
+        limits: EndpointLimits = EndpointLimits(), ingress: [PolicyRule] = [], egress: [PolicyRule] = [],
+        ingressDeny: [PolicyRule] = [],
         egressDeny: [PolicyRule] = []
     ) {
-        self.init(id: .native(name), selector: selector, directions: directions, rateLimit: rateLimit)
+        self.init(id: .native(name), selector: selector, directions: directions, limits: limits)
+        if let rateLimit { self.rateLimit = rateLimit }
         setShorthand(allowPorts, trustedPeers)
         self.ingress = ingress
         self.egress = egress
         self.ingressDeny = ingressDeny
         self.egressDeny = egressDeny
+    }
+
+    /// New connections a second that each selected endpoint accepts; nil is no limit.
+    public var rateLimit: Int? {
+        get { limits.ingress.connections }
+        set { limits.ingress.connections = newValue }
+    }
+
+    /// `rateLimit` says all that there is to say of limits.
+    var limitsAreShort: Bool {
+        rateLimit != nil && limits == EndpointLimits(ingress: TrafficLimit(connections: rateLimit))
     }
 
     /// Ports of the shorthand for ingress, from `trustedPeers` or from anyone.
@@ -58,7 +72,8 @@ extension FirewallPolicy {
     private mutating func setRules(_ list: RuleList, _ new: [PolicyRule]) {
         let stamped = new.map {
             PolicyRule(
-                list, list.denies ? .deny : .allow, name: $0.name, peers: $0.peers, ports: $0.ports)
+                list, list.denies ? .deny : .allow, name: $0.name, peers: $0.peers, ports: $0.ports,
+                limit: $0.limit)
         }
         rules = RuleList.allCases.flatMap { $0 == list ? stamped : rules($0) }
     }

@@ -4,7 +4,9 @@ internal import Yams
 /// The native dialect, described in `docs/policy.md`.
 extension PolicyReader {
     mutating func policy(_ root: Node) -> FirewallPolicy? {
-        let known = ["policy", "endpoints", "directions", "allowPorts", "trustedPeers", "rateLimit", "mode"]
+        let known = [
+            "policy", "endpoints", "directions", "allowPorts", "trustedPeers", "rateLimit", "limits", "mode",
+        ]
         let lists = [RuleList.ingress, .egress, .ingressDeny, .egressDeny]
         guard let fields = fields(root, "", known + lists.map(\.rawValue)) else { return nil }
         if fields["policy"] == nil { refuse(root, "policy", nil, "is missing: every policy has a name") }
@@ -12,7 +14,12 @@ extension PolicyReader {
             refuse(root, "endpoints", nil, "is missing: say which endpoints, or endpoints: all")
         }
         let rules = lists.map { list in
-            fields[list.rawValue].map { self.rules($0, list.rawValue, list.direction) } ?? []
+            fields[list.rawValue].map { self.rules($0, list) } ?? []
+        }
+        if let limits = fields["limits"], fields["rateLimit"] != nil {
+            refuse(
+                limits, "limits", nil, line: line(of: "limits"),
+                "cannot stand beside rateLimit: write limits.ingress.connections")
         }
         var policy = FirewallPolicy(
             name: fields["policy"].flatMap { text($0, "policy") } ?? "",
@@ -21,7 +28,8 @@ extension PolicyReader {
             allowPorts: fields["allowPorts"].map { ports($0, "allowPorts") },
             trustedPeers: fields["trustedPeers"].map { peers($0, "trustedPeers") },
             rateLimit: fields["rateLimit"].flatMap { number($0, "rateLimit") },
-            ingress: rules[0], egress: rules[1], ingressDeny: rules[2], egressDeny: rules[3])
+            limits: fields["limits"].map { limits($0, "limits") } ?? EndpointLimits(), ingress: rules[0],
+            egress: rules[1], ingressDeny: rules[2], egressDeny: rules[3])
         if let node = fields["mode"] { policy.mode = mode(node, "mode") }
         return policy
     }
@@ -49,14 +57,49 @@ extension PolicyReader {
         return result
     }
 
-    private mutating func rules(_ node: Node, _ path: String, _ direction: Direction) -> [PolicyRule] {
-        let side = direction == .ingress ? "from" : "to"
-        return items(node, path).compactMap { item, path in
-            guard let fields = fields(item, path, [side, "ports"]) else { return nil }
+    private mutating func rules(_ node: Node, _ list: RuleList) -> [PolicyRule] {
+        let side = list.direction == .ingress ? "from" : "to"
+        let known = [side, "ports"] + (list.denies ? [] : ["limit"])
+        return items(node, list.rawValue).compactMap { item, path in
+            guard let fields = fields(item, path, known) else { return nil }
             return PolicyRule(
                 peers: fields[side].map { peers($0, "\(path).\(side)") },
-                ports: fields["ports"].map { ports($0, "\(path).ports") })
+                ports: fields["ports"].map { ports($0, "\(path).ports") },
+                limit: fields["limit"].map { limit($0, "\(path).limit") })
         }
+    }
+
+    private mutating func limits(_ node: Node, _ path: String) -> EndpointLimits {
+        var limits = EndpointLimits()
+        guard let fields = fields(node, path, Direction.allCases.map(\.rawValue)) else { return limits }
+        if node.mapping?.isEmpty ?? false { refuse(node, path, "{}", "names neither ingress nor egress") }
+        for direction in Direction.allCases {
+            guard let node = fields[direction.rawValue] else { continue }
+            limits[direction] = limit(node, "\(path).\(direction.rawValue)")
+        }
+        return limits
+    }
+
+    private mutating func limit(_ node: Node, _ path: String) -> TrafficLimit {
+        var limit = TrafficLimit()
+        guard let fields = fields(node, path, LimitKind.allCases.map(\.rawValue)) else { return limit }
+        if node.mapping?.isEmpty ?? false {
+            refuse(node, path, "{}", "limits nothing: give connections, packets or bandwidth")
+        }
+        limit.connections = fields["connections"].flatMap { number($0, "\(path).connections") }
+        // Validation would call it by its short name.
+        if let node = fields["connections"], let number = limit.connections,
+            !PolicyLimits.connections.contains(number)
+        {
+            refuse(
+                node, "\(path).connections", "\(number)", "must be 1 to 1000000 new connections a second")
+            limit.connections = nil
+        }
+        limit.packets = fields["packets"].flatMap { number($0, "\(path).packets") }
+        limit.bandwidth = fields["bandwidth"].flatMap {
+            value($0, "\(path).bandwidth") { text throws(ParseError) in try Bandwidth(text) }
+        }
+        return limit
     }
 
     private mutating func ports(_ node: Node, _ path: String) -> [PortMatch] {

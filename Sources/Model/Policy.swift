@@ -71,21 +71,24 @@ public struct PolicyRule: Hashable, Sendable, Codable {
     public var peers: [PolicyPeer]?
     /// nil means all ports of all protocols.
     public var ports: [PortMatch]?
+    /// Bounds on what the rule allows, for each selected endpoint by itself.
+    public var limit: TrafficLimit?
 
     public init(
         _ list: RuleList, _ action: RuleAction, name: String? = nil, peers: [PolicyPeer]? = nil,
-        ports: [PortMatch]? = nil
+        ports: [PortMatch]? = nil, limit: TrafficLimit? = nil
     ) {
         self.list = list
         self.action = action
         self.name = name
         self.peers = peers
         self.ports = ports
+        self.limit = limit
     }
 
     /// A rule whose place is said by the list that it is put into.
-    public init(peers: [PolicyPeer]? = nil, ports: [PortMatch]? = nil) {
-        self.init(.ingress, .allow, peers: peers, ports: ports)
+    public init(peers: [PolicyPeer]? = nil, ports: [PortMatch]? = nil, limit: TrafficLimit? = nil) {
+        self.init(.ingress, .allow, peers: peers, ports: ports, limit: limit)
     }
 
     public var direction: Direction { list.direction }
@@ -106,8 +109,8 @@ public struct FirewallPolicy: Hashable, Sendable, Codable {
     public var selector: EndpointSelector
     /// In the standard tier: directions in which the selected endpoints may do only what policies allow.
     public var directions: Set<Direction>
-    /// New connections a second that each selected endpoint accepts; nil is no limit.
-    public var rateLimit: Int?
+    /// Bounds that hold for each selected endpoint by itself, whatever `directions` says.
+    public var limits: EndpointLimits
     /// By list, and in each list in the order in which they are asked. In the standard tier a denial beats
     /// whatever is allowed; in the others the first rule that matches decides.
     public var rules: [PolicyRule]
@@ -115,13 +118,13 @@ public struct FirewallPolicy: Hashable, Sendable, Codable {
 
     public init(
         id: PolicyID, tier: PolicyTier = .standard, selector: EndpointSelector, directions: Set<Direction>,
-        rateLimit: Int? = nil, rules: [PolicyRule] = []
+        limits: EndpointLimits = EndpointLimits(), rules: [PolicyRule] = []
     ) {
         self.id = id
         self.tier = tier
         self.selector = selector
         self.directions = directions
-        self.rateLimit = rateLimit
+        self.limits = limits
         self.rules = rules
     }
 

@@ -167,7 +167,7 @@ extension PolicyPeer {
 
 extension FirewallPolicy {
     private enum CodingKeys: String, CodingKey {
-        case id, tier, selector, directions, rateLimit, rules, mode
+        case id, tier, selector, directions, rateLimit, limits, rules, mode
         // As policies were stored when there was only the native dialect.
         case name, allowPorts, trustedPeers, ingress, egress, ingressDeny, egressDeny
     }
@@ -180,7 +180,9 @@ extension FirewallPolicy {
         if let id = try container.decodeIfPresent(PolicyID.self, forKey: .id) {
             self.init(
                 id: id, tier: try container.decode(PolicyTier.self, forKey: .tier), selector: selector,
-                directions: directions, rateLimit: rateLimit,
+                directions: directions,
+                limits: try container.decodeIfPresent(EndpointLimits.self, forKey: .limits)
+                    ?? EndpointLimits(ingress: TrafficLimit(connections: rateLimit)),
                 rules: try container.decode([PolicyRule].self, forKey: .rules))
             mode = try container.decodeIfPresent(PolicyMode.self, forKey: .mode) ?? .enforce
             return
@@ -205,7 +207,11 @@ extension FirewallPolicy {
         try container.encode(tier, forKey: .tier)
         try container.encode(selector, forKey: .selector)
         try container.encode(directions, forKey: .directions)
-        try container.encodeIfPresent(rateLimit, forKey: .rateLimit)
+        if limitsAreShort {
+            try container.encode(rateLimit, forKey: .rateLimit)
+        } else if !limits.isEmpty {
+            try container.encode(limits, forKey: .limits)
+        }
         try container.encode(rules, forKey: .rules)
         if mode != .enforce { try container.encode(mode, forKey: .mode) }
     }

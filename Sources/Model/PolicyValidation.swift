@@ -6,7 +6,11 @@ public enum PolicyLimits {
     public static let ports = 10_000
     public static let peers = 10_000
     /// New connections a second.
-    public static let rateLimit = 1...1_000_000
+    public static let connections = 1...1_000_000
+    /// Packets a second.
+    public static let packets = 1...10_000_000
+    /// From what one full packet a second needs, up to what the kernel's buckets can count.
+    public static let bandwidth = Bandwidth(kilobits: 16)...Bandwidth(kilobits: 100_000_000)
     /// Of a policy in the admin or the baseline tier.
     public static let priority = 0...1000
     /// Rules of a `ClusterNetworkPolicy` in one direction.
@@ -51,8 +55,14 @@ private struct PolicyCheck {
         attempt { () throws(ModelError) in try policy.id.check() }
         dialect(policy)
         selector(policy.selector, policy.id.dialect == .native ? "endpoints" : "spec")
-        if let rate = policy.rateLimit, !PolicyLimits.rateLimit.contains(rate) {
-            refuse("rateLimit", rate, "must be 1 to 1000000 new connections a second")
+        let isNative = policy.id.dialect == .native
+        for direction in Direction.allCases {
+            limit(
+                policy.limits[direction], "limits.\(direction.rawValue)",
+                connections: policy.limitsAreShort ? "rateLimit" : nil)
+        }
+        if !isNative, !policy.limits.isEmpty || policy.rules.contains(where: { $0.limit != nil }) {
+            refuse("limits", policy.id.description, "only a native policy can limit")
         }
         let rules = policy.rules
         for (field, count, limit) in [
@@ -106,7 +116,7 @@ private struct PolicyCheck {
     }
 
     private mutating func directions(_ policy: FirewallPolicy) {
-        if policy.directions.isEmpty, policy.rateLimit == nil {
+        if policy.directions.isEmpty, policy.limits.isEmpty {
             refuse("directions", "[]", "the policy would do nothing: name ingress, egress or both")
         }
         for list in RuleList.allCases
@@ -128,6 +138,28 @@ private struct PolicyCheck {
             self.peers(peers, field)
         }
         if let ports = rule.ports { self.ports(ports, "\(path).ports") }
+        guard let limit = rule.limit else { return }
+        if list.denies || rule.action != .allow {
+            refuse("\(path).limit", rule.action.rawValue, "only a rule that allows can limit")
+        }
+        if limit.isEmpty {
+            refuse("\(path).limit", "{}", "limits nothing: give connections, packets or bandwidth")
+        }
+        self.limit(limit, "\(path).limit")
+    }
+
+    /// - Parameter connections: what the field is called, where not by its path.
+    private mutating func limit(_ limit: TrafficLimit, _ path: String, connections: String? = nil) {
+        if let number = limit.connections, !PolicyLimits.connections.contains(number) {
+            refuse(
+                connections ?? "\(path).connections", number, "must be 1 to 1000000 new connections a second")
+        }
+        if let number = limit.packets, !PolicyLimits.packets.contains(number) {
+            refuse("\(path).packets", number, "must be 1 to 10000000 packets a second")
+        }
+        if let bandwidth = limit.bandwidth, !PolicyLimits.bandwidth.contains(bandwidth) {
+            refuse("\(path).bandwidth", bandwidth, "must be 16kbit to 100gbit")
+        }
     }
 
     private mutating func ports(_ ports: [PortMatch], _ path: String) {

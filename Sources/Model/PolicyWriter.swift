@@ -27,13 +27,19 @@ extension FirewallPolicy {
         if mode != .enforce { fields.append(("mode", .text(mode.rawValue))) }
         if let allowPorts { fields.append(("allowPorts", DocumentValue(allowPorts))) }
         if let trustedPeers { fields.append(("trustedPeers", DocumentValue(trustedPeers))) }
-        if let rateLimit { fields.append(("rateLimit", .number(rateLimit))) }
+        if limitsAreShort, let rateLimit {
+            fields.append(("rateLimit", .number(rateLimit)))
+        } else if !limits.isEmpty {
+            let given = Direction.allCases.filter { !limits[$0].isEmpty }
+            fields.append(("limits", .map(given.map { ($0.rawValue, DocumentValue(limits[$0])) })))
+        }
         for list in RuleList.allCases where list != .trusted && !rules(list).isEmpty {
             let side = list.direction == .ingress ? "from" : "to"
             let rules = rules(list).map { rule in
                 var parts: [(String, DocumentValue)] = []
                 if let peers = rule.peers { parts.append((side, DocumentValue(peers))) }
                 if let ports = rule.ports { parts.append(("ports", DocumentValue(ports))) }
+                if let limit = rule.limit { parts.append(("limit", DocumentValue(limit))) }
                 return DocumentValue.map(parts)
             }
             fields.append((list.rawValue, .list(rules)))
@@ -62,6 +68,14 @@ enum DocumentValue {
                 case .unknown: return .map([])
                 }
             })
+    }
+
+    init(_ limit: TrafficLimit) {
+        var fields: [(String, DocumentValue)] = []
+        if let connections = limit.connections { fields.append(("connections", .number(connections))) }
+        if let packets = limit.packets { fields.append(("packets", .number(packets))) }
+        if let bandwidth = limit.bandwidth { fields.append(("bandwidth", .text(bandwidth.description))) }
+        self = .map(fields)
     }
 
     init(_ selector: EndpointSelector) {
@@ -139,7 +153,10 @@ enum DocumentValue {
             }
         }
         // A port such as 80/tcp or a block such as 10.0.0.0/8 begins with a digit; its slash makes it text.
-        let isText = ("a"..."z").contains(first) || ("A"..."Z").contains(first) || text.contains("/")
+        // And so does the unit of a bandwidth.
+        let isText =
+            ("a"..."z").contains(first) || ("A"..."Z").contains(first) || text.contains("/")
+            || text.hasSuffix("bit")
         return isText && text != "-" && text.unicodeScalars.allSatisfy(isBare)
     }
 }

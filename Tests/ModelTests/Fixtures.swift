@@ -124,7 +124,17 @@ struct World {
             policy.egressDeny = random.chance(30) ? try rules(1...1, denies: true) : []
         }
         if random.chance(20) { policy.rateLimit = Int.random(in: 1...1000, using: &random) }
+        for direction in Direction.allCases where random.chance(20) {
+            policy.limits[direction] = World.limit(&random)
+        }
         return policy
+    }
+
+    private static func limit(_ random: inout Seeded) -> TrafficLimit {
+        TrafficLimit(
+            connections: random.chance(50) ? Int.random(in: 1...1000, using: &random) : nil,
+            packets: random.chance(50) ? Int.random(in: 1...1000, using: &random) : nil,
+            bandwidth: Bandwidth(kilobits: random.pick([16, 1500, 20_000, 3_000_000])))
     }
 
     private mutating func networkPolicy(_ name: String) throws -> FirewallPolicy {
@@ -219,7 +229,8 @@ struct World {
         try (0..<Int.random(in: count, using: &random)).map { _ in
             PolicyRule(
                 peers: random.chance(25) ? nil : try peers((denies ? 1 : 0)...2),
-                ports: random.chance(40) ? nil : random.some(1...2) { World.range(&$0) })
+                ports: random.chance(40) ? nil : random.some(1...2) { World.range(&$0) },
+                limit: !denies && random.chance(10) ? World.limit(&random) : nil)
         }
     }
 

@@ -79,9 +79,9 @@ import Wire
             """
         #expect(
             errors(text) == [
-                "f.yaml:3: allowPort: unknown key; known are policy, endpoints, directions, allowPorts, trustedPeers, rateLimit, mode, ingress, egress, ingressDeny, egressDeny",
-                "f.yaml:9: ingress[0].to: unknown key; known are from, ports",
-                "f.yaml:10: ingress[1].port: unknown key; known are from, ports",
+                "f.yaml:3: allowPort: unknown key; known are policy, endpoints, directions, allowPorts, trustedPeers, rateLimit, limits, mode, ingress, egress, ingressDeny, egressDeny",
+                "f.yaml:9: ingress[0].to: unknown key; known are from, ports, limit",
+                "f.yaml:10: ingress[1].port: unknown key; known are from, ports, limit",
                 "f.yaml:4: allowPorts[0] \"0/tcp\": expected ports from 1 to 65535 such as 80/tcp or 8000-8100/udp",
                 "f.yaml:4: allowPorts[1] \"70000\": expected ports from 1 to 65535 such as 80/tcp or 8000-8100/udp",
                 "f.yaml:4: allowPorts[2] \"90-80/tcp\": the range ends before it begins",

@@ -27,6 +27,14 @@ extension Forge_Network_V1_Reason {
             code = "spoofed-source"
         case .rateLimit:
             code = "rate-limit"
+        case .limit(let limit):
+            code = "rate-limit"
+            switch limit.holder {
+            case .rule(let rule): name(rule)
+            case .endpoint(let direction, let endpoint):
+                self.direction = .init(direction)
+                self.endpoint = endpoint
+            }
         case .notTracked:
             code = "not-tracked"
         case .noSuchPeer:

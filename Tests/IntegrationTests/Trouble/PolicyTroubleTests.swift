@@ -4,7 +4,7 @@ import Testing
 
 @Suite(.enabled(if: Lab.isAvailable(), "needs a lab")) struct PolicyTroubleTests {
     static let keys = """
-        policy, endpoints, directions, allowPorts, trustedPeers, rateLimit, mode, ingress, egress, ingressDeny, egressDeny
+        policy, endpoints, directions, allowPorts, trustedPeers, rateLimit, limits, mode, ingress, egress, ingressDeny, egressDeny
         """
     static let ports = "expected ports from 1 to 65535 such as 80/tcp or 8000-8100/udp"
 
@@ -22,7 +22,7 @@ import Testing
         ),
         (
             "policy: a\nendpoints: all\n\ningress:\n- frm: []\n",
-            "5: ingress[0].frm: unknown key; known are from, ports"
+            "5: ingress[0].frm: unknown key; known are from, ports, limit"
         ),
         (
             "policy: a\nendpoints: all\npolicy: b\n", "3: policy: the key is given more than once"
