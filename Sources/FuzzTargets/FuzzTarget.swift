@@ -44,6 +44,8 @@ private func decodeNetlink(_ bytes: [UInt8]) -> String? {
         _ = try? InterfaceAddress(message)
         _ = try? Neighbour(message)
         _ = try? Route(message)
+        _ = try? Qdisc(message)
+        _ = try? Redirection(message)
         decodeListing(message)
     }
     // What says how long it is takes at least that many bytes.

@@ -35,6 +35,11 @@ extension NetlinkSocket where Proto == NetfilterProtocol {
         return entries.count - gone
     }
 
+    /// Gives connections the marks that the entries have. Those that are gone do not matter.
+    package mutating func markConntrack(_ entries: [ConntrackEntry]) throws(NetlinkError) {
+        try perform(entries.map(\.marking)) { _, errno in errno == .noEntry }
+    }
+
     /// Forgets all connections of one family or both.
     package mutating func flushConntrack(_ family: IPFamily? = nil) throws(NetlinkError) {
         try perform(
@@ -82,6 +87,16 @@ extension NetlinkSocket where Proto == NetfilterProtocol {
 }
 
 extension ConntrackEntry {
+    /// The request that gives the connection this entry's mark.
+    var marking: Request {
+        Request(ConntrackMessage.new.type, [], subject: "mark connection \(original)") { writer in
+            writer.netfilterHeader(family: original.source.family.netfilterFamily)
+            writer.tuple(Cta.original, original)
+            if zone != 0 { writer.attributeBE(Cta.zone, zone) }
+            writer.attributeBE(Cta.mark, mark)
+        }
+    }
+
     /// The request that deletes this entry, and no later one with its tuple.
     var deletion: Request {
         Request(ConntrackMessage.delete.type, [], subject: "forget connection \(original)") { writer in

@@ -72,7 +72,7 @@ package struct NftElement: Hashable, Sendable {
         return writer.buffer.bytes
     }
 
-    /// Reads one list entry. Of its expressions only the counter is kept.
+    /// Reads one list entry. Of its expressions only a counter and a limit are kept.
     init(_ attributes: [Attribute]) throws(DecodeError) {
         func value(_ type: UInt16) throws(DecodeError) -> [UInt8]? {
             guard let wrapped = try attributes[type: type]?.nested() else { return nil }
@@ -86,8 +86,10 @@ package struct NftElement: Hashable, Sendable {
             verdict = NftVerdict(code: code, chain: wrapped[type: Nfta.Verdict.chain]?.string ?? "")
         }
         var counter = try attributes[type: Nfta.Element.expression].flatMap(NftCounter.init(expression:))
+        var limit = try attributes[type: Nfta.Element.expression].flatMap(NftExpression.init(limit:))
         for entry in try attributes[type: Nfta.Element.expressions]?.nested() ?? [] {
             if counter == nil { counter = try NftCounter(expression: entry) }
+            if limit == nil { limit = try NftExpression(limit: entry) }
         }
         self.init(
             // An element without a key is the catch-all one.
@@ -95,6 +97,7 @@ package struct NftElement: Hashable, Sendable {
             isIntervalEnd: flags & NftElement.intervalEnd != 0, data: try value(Nfta.Element.data),
             verdict: verdict,
             timeoutMs: try attributes[type: Nfta.Element.timeout]?.integerBE(),
+            expressions: limit.map { [$0] } ?? [],
             comment: attributes[type: Nfta.Element.userdata].flatMap {
                 NftNote.comment(in: $0.payload, kind: NftNote.elementComment)
             }, counter: counter)

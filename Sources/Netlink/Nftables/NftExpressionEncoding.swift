@@ -1,3 +1,5 @@
+internal import Wire
+
 // The attributes of every expression, as linux/netfilter/nf_tables.h numbers them.
 
 extension PayloadWriter {
@@ -140,6 +142,23 @@ extension NftExpression {
         case .counter, .notrack:
             break
         }
+    }
+}
+
+extension NftExpression {
+    /// Reads a limit; nil if the expression is none.
+    init?(limit attribute: Attribute) throws(DecodeError) {
+        let parts = try attribute.nested()
+        guard parts[type: Nfta.Expression.name]?.string == "limit",
+            let data = try parts[type: Nfta.Expression.data]?.nested()
+        else { return nil }
+        let kind: UInt32 = try data[type: Limit.kind]?.integerBE() ?? 0
+        let flags: UInt32 = try data[type: Limit.flags]?.integerBE() ?? 0
+        self = .limit(
+            rate: try data[type: Limit.rate]?.integerBE() ?? 0,
+            unitSeconds: try data[type: Limit.unit]?.integerBE() ?? 0,
+            burst: try data[type: Limit.burst]?.integerBE() ?? 0, kind: kind == 1 ? .bytes : .packets,
+            over: flags & 1 != 0)
     }
 }
 

@@ -30,7 +30,7 @@ package struct LinkStatistics: Hashable, Sendable {
 package struct Link: Hashable, Sendable {
     package var index: UInt32
     package var name: String
-    /// "bridge", "veth"; empty for hardware and loopback.
+    /// "bridge", "veth", "ifb"; empty for hardware and loopback.
     package var kind: String
     package var flags: LinkFlags
     package var mtu: UInt32

@@ -16,6 +16,8 @@ extension Request {
                 case .bridge(let options):
                     info.attribute(LinkInfoAttribute.kind, string: "bridge")
                     options.write(to: &info)
+                case .ifb:
+                    info.attribute(LinkInfoAttribute.kind, string: "ifb")
                 case .veth(let peer):
                     info.attribute(LinkInfoAttribute.kind, string: "veth")
                     info.nested(LinkInfoAttribute.data) { data in

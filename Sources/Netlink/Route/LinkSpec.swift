@@ -138,6 +138,8 @@ package struct LinkSpec: Hashable, Sendable {
     package enum Kind: Hashable, Sendable {
         case bridge(BridgeOptions)
         case veth(peer: VethPeer)
+        /// Takes what is redirected to it, queues it, and gives it back to where it came from.
+        case ifb
     }
 
     package var name: String
