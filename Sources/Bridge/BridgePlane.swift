@@ -151,6 +151,9 @@ package struct BridgePlane: ~Copyable, Sendable {
 
     // MARK: The socket
 
+    /// The netlink port that our changes come from.
+    package var port: UInt32 { socket.port }
+
     /// Sends requests; what is refused becomes an error of this module.
     @discardableResult
     mutating func ask(

@@ -150,10 +150,16 @@ extension BridgePlane {
         let segments = Array(Set(endpoints.map(\.segment)))
         let bridges = try read(segments.map { .name(network.bridgeName(segment: $0)) })
         let indexes = Dictionary(uniqueKeysWithValues: zip(segments, bridges))
-        let links = try read(endpoints.map { .name($0.hostInterfaceName) })
+        let names = endpoints.map(\.hostInterfaceName) + endpoints.map(\.shaperName)
+        let links = try read(names.map { .name($0) })
         var failure: BridgeError?
         var entries: [Request] = []
         var doomed: [UInt32] = []
+        for (endpoint, shaper) in zip(endpoints, links.dropFirst(endpoints.count)) {
+            if let shaper, Ownership.holds(shaper, id: endpoint.id, kind: "ifb") {
+                doomed.append(shaper.index)
+            }
+        }
         for (endpoint, link) in zip(endpoints, links) {
             if case let bridge?? = indexes[endpoint.segment] {
                 let plan = try EndpointPlan(

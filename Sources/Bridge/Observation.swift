@@ -22,7 +22,7 @@ package struct FabricLink: Hashable, Sendable {
 
     /// Nil for a link that does not carry our mark.
     package init?(_ link: Link) {
-        guard link.group == Ownership.group, link.kind == "bridge" || link.kind == "veth" else { return nil }
+        guard link.group == Ownership.group, ["bridge", "veth", "ifb"].contains(link.kind) else { return nil }
         index = link.index
         name = link.name
         owner = Ownership.owner(link.alias)
