@@ -54,12 +54,12 @@ struct ElementChanges {
     /// All of it as one transaction.
     func batch(_ delta: RulesetDelta, _ generation: Generation) -> NftBatch {
         var whole = NftBatch()
-        for limit in delta.addedLimits { whole.create(limit) }
+        if delta.countsPackets == true { whole.createPacketLimits() }
         for (set, elements) in removed where !elements.isEmpty {
             whole.remove(elements, from: generation.set(set))
         }
         for (set, elements) in added where !elements.isEmpty { whole.add(elements, to: generation.set(set)) }
-        for limit in delta.removedLimits { whole.delete(limit) }
+        if delta.countsPackets == false { whole.deletePacketLimits() }
         return whole
     }
 
@@ -96,22 +96,6 @@ struct ElementChanges {
     }
 }
 
-extension NftBatch {
-    mutating func create(_ limit: LimitChain) {
-        let (chain, sets, rules) = PolicyChains.limit(limit)
-        create(chain)
-        for set in sets { create(set) }
-        for rule in rules { add(rule) }
-    }
-
-    mutating func delete(_ limit: LimitChain) {
-        let (chain, sets, _) = PolicyChains.limit(limit)
-        flush(chain)
-        delete(chain)
-        for set in sets { delete(set) }
-    }
-}
-
 extension NftSet {
     /// What a set holds, each with what makes two of its kind the same: counters and comments do not.
     ///
@@ -145,7 +129,8 @@ extension NftSet {
 
 extension NftElement {
     fileprivate var identity: ElementIdentity {
-        ElementIdentity(key: key, isIntervalEnd: isIntervalEnd, data: data, verdict: verdict)
+        ElementIdentity(
+            key: key, isIntervalEnd: isIntervalEnd, data: data, verdict: verdict, expressions: expressions)
     }
 }
 
@@ -154,4 +139,6 @@ struct ElementIdentity: Hashable {
     let isIntervalEnd: Bool
     let data: [UInt8]?
     let verdict: NftVerdict?
+    /// An element's own limit.
+    let expressions: [NftExpression]
 }

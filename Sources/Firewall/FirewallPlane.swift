@@ -182,6 +182,9 @@ package struct FirewallPlane: ~Copyable {
         }
     }
 
+    /// Endpoints whose bandwidth has been another since the last call.
+    package mutating func takeReshaped() -> Set<String> { compiler.takeReshaped() }
+
     /// Removes both tables: the namespace is as it was before us.
     package mutating func destroy() throws(FirewallError) {
         var batch = NftBatch()
@@ -241,6 +244,16 @@ package struct FirewallPlane: ~Copyable {
                 denials[owner, default: []].append(
                     Denial(outcome: .spoofedSource, packets: counter.packets, bytes: counter.bytes))
             }
+            for element in try socket.elements(of: KernelLayout.exceeded) where element.key.count == 20 {
+                guard let owner = owners[Array(element.key[..<16])], let counter = element.counter else {
+                    continue
+                }
+                var reader = ByteReader(element.key[16...])
+                guard let outcome = try? reader.integer("outcome", as: UInt32.self) else { continue }
+                denials[owner, default: []].append(
+                    Denial(
+                        outcome: Outcome(rawValue: outcome), packets: counter.packets, bytes: counter.bytes))
+            }
         } catch {
             throw FirewallError(code: .kernel, context: "read counters", cause: error)
         }
@@ -260,6 +273,10 @@ package struct FirewallPlane: ~Copyable {
             let port = KernelRows.interfaceName(endpoint.hostInterfaceName)
             let stale = try socket.elements(of: KernelLayout.spoofed).filter { $0.key == port }
             changes.remove((KernelLayout.spoofed, stale.map { NftElement(key: $0.key) }))
+            let exceeded = try socket.elements(of: KernelLayout.exceeded).filter {
+                $0.key.starts(with: port)
+            }
+            changes.remove((KernelLayout.exceeded, exceeded.map { NftElement(key: $0.key) }))
         } catch {
             throw FirewallError(code: .kernel, context: "read counters", cause: error)
         }

@@ -15,9 +15,15 @@ struct Generation: Hashable {
 
     /// Sets that there are two copies of: those that grow with endpoints and policies.
     static let sets: [NftSet] =
-        [KernelLayout.ports, KernelLayout.portRanges, KernelLayout.limits]
+        [
+            KernelLayout.ports, KernelLayout.portRanges, KernelLayout.connectionLimits,
+            KernelLayout.packetLimits, KernelLayout.byteLimits,
+        ]
         + IPFamily.allCases.flatMap {
-            [KernelLayout.identities($0), KernelLayout.quarantined($0), KernelLayout.exceptions($0)]
+            [
+                KernelLayout.identities($0), KernelLayout.quarantined($0), KernelLayout.exceptions($0),
+                KernelLayout.limited($0),
+            ]
         }
         + Direction.allCases.map(KernelLayout.pairs)
         + Direction.allCases.flatMap { direction in

@@ -23,6 +23,7 @@ extension PolicyCompiler {
         leave(&namesakes, old.name)
         leave(&namesakes, old.containerID)
         for port in old.ports { leave(&portOwners, port.name) }
+        if new == nil { dropLimits(of: old.id) }
         for address in old.addresses where !(new?.addresses.contains(address) ?? false) {
             owners[address] = nil
             addresses.remove(address)
@@ -81,6 +82,7 @@ extension PolicyCompiler {
             subjects[number]?.members.insert(address)
         }
         for number in new { makeRows(of: number) }
+        for endpoint in changed { setLimits(of: endpoint) }
     }
 
     private mutating func addSubject(_ number: UInt32, _ identity: Identity) {
@@ -102,7 +104,6 @@ extension PolicyCompiler {
             for peer in peers(of: number, direction) { setPair(direction, number, peer) }
             for other in watchers(of: number) where other != number { setPair(direction, other, number) }
         }
-        setLimits(of: number)
     }
 
     /// The identities that have rules which may tell this one from what is outside.
@@ -133,7 +134,6 @@ extension PolicyCompiler {
                     .segment(direction, subject: number, first: segment.first, last: segment.last), nil)
             }
         }
-        setLimit(number, [])
         for selector in subject.matched { selectors[selector]?.identities.remove(number) }
         identities.remove(number, subject.identity)
         for port in subject.identity.ports { portIdentities[port.name]?.remove(number) }
@@ -147,24 +147,30 @@ extension PolicyCompiler {
     package func judge(
         from source: IPAddress, to destination: IPAddress, l4proto: UInt8, port: UInt16
     ) -> Outcome {
+        let all = outcomes(from: source, to: destination, l4proto: l4proto, port: port)
+        return all.first(where: \.isDenial) ?? all.first(where: \.isAudit) ?? .allow
+    }
+
+    /// What decides in each direction that is asked, up to the first denial.
+    func outcomes(
+        from source: IPAddress, to destination: IPAddress, l4proto: UInt8, port: UInt16
+    ) -> [Outcome] {
         let sender = owners[source].flatMap { endpoints[$0] }
         let receiver = owners[destination].flatMap { endpoints[$0] }
-        if let sender, sender.id == receiver?.id { return .allow }
-        if isIsolated(sender, receiver) { return .isolation }
+        if let sender, sender.id == receiver?.id { return [.allow] }
+        if isIsolated(sender, receiver) { return [.isolation] }
         let point = UInt32(l4proto) << 16 | UInt32(port)
         for (side, peer) in [(sender, destination), (receiver, source)] {
             guard let side, quarantines[side.id] != nil else { continue }
-            guard isExcepted(peer, point, of: side.id) else { return .quarantine }
+            guard isExcepted(peer, point, of: side.id) else { return [.quarantine] }
         }
-        var audit = Outcome.allow
+        var outcomes: [Outcome] = []
         if sender != nil {
-            let outcome = judge(.egress, subject: source, peer: destination, point)
-            if outcome.isDenial { return outcome }
-            audit = outcome
+            outcomes.append(judge(.egress, subject: source, peer: destination, point))
+            if outcomes[0].isDenial { return outcomes }
         }
-        guard receiver != nil else { return audit }
-        let outcome = judge(.ingress, subject: destination, peer: source, point)
-        return outcome.isDenial || audit == .allow ? outcome : audit
+        if receiver != nil { outcomes.append(judge(.ingress, subject: destination, peer: source, point)) }
+        return outcomes
     }
 
     /// Whether isolation of either network forbids all traffic between two sides.

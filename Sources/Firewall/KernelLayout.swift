@@ -13,7 +13,7 @@ package enum KernelLayout {
     static let tables = [policyTable, spoofingTable]
 
     /// Tables of another layout are replaced, not mended; see `Generation.mark`.
-    static let version = 8
+    static let version = 9
 
     // MARK: Sets of the policy table
 
@@ -64,9 +64,15 @@ package enum KernelLayout {
     /// The same for runs of ports.
     static let portRanges = map("port_ranges", [.etherAddr], 12, flags: .interval)
 
-    /// identity → the chain with the endpoint's limits.
-    static let limits = NftSet(
-        table: policyTable, name: "limits", keyType: [.mark], keyLength: 4, data: .verdict, flags: .map)
+    /// Address → number of the endpoint, where its connections are limited.
+    static func limited(_ family: IPFamily) -> NftSet {
+        map("limited\(family.rawValue)", [family.type], family.width / 8)
+    }
+    /// (rule or `ownScope`, endpoint) → outcome past the limit that the element has.
+    static let connectionLimits = limits("connection_limits", [.etherAddr], 8)
+    /// (rule, endpoint, 1 on the way back) → outcome past the limit that the element has.
+    static let packetLimits = limits("packet_limits", [.etherAddr], 12)
+    static let byteLimits = limits("byte_limits", [.etherAddr], 12, .bytes)
 
     /// (address of the endpoint, outcome), counting: written by the kernel alone.
     static func denied(_ family: IPFamily) -> NftSet {
@@ -106,15 +112,40 @@ package enum KernelLayout {
         flags: [.eval, .timeout, .expressions],
         size: 1 << 20, elementExpressions: DenialLog.share)
 
+    /// What an endpoint may send or get → outcome past the limit that the element has, by the host end of its
+    /// link.
+    static func portLimits(_ direction: Direction) -> NftSet {
+        limits("\(direction.rawValue)_limits", [.ifname], 16, table: spoofingTable)
+    }
+    /// (host end, outcome), counting what was too much.
+    static let exceeded = NftSet(
+        table: spoofingTable, name: "exceeded", keyType: [.ifname, .mark], keyLength: 20, flags: .eval,
+        size: 1 << 20, elementExpressions: [.counter])
+
     static let policySets: [NftSet] =
-        [bridges, networks, peerLinks, closedBridges, portedProtocols, ports, portRanges, limits]
+        [bridges, networks, peerLinks, closedBridges, portedProtocols, ports, portRanges]
+        + [connectionLimits, packetLimits, byteLimits] + IPFamily.allCases.map(limited)
         + IPFamily.allCases.flatMap { [identities($0), quarantined($0), exceptions($0)] }
         + Direction.allCases.map(pairs)
         + Direction.allCases.flatMap { direction in IPFamily.allCases.map { segments(direction, $0) } }
         + IPFamily.allCases.map(denied) + IPFamily.allCases.map(unlogged)
 
     static let spoofingSets: [NftSet] =
-        [guardedPorts, portMACs, spoofed, unloggedSpoofed] + IPFamily.allCases.map(portAddresses)
+        [guardedPorts, portMACs, spoofed, unloggedSpoofed, exceeded] + IPFamily.allCases.map(portAddresses)
+        + Direction.allCases.map(portLimits)
+
+    /// A map whose elements have a limit each: a lookup finds only what is past it. Of keys that are not all
+    /// loaded from packets nft prints bytes only.
+    private static func limits(
+        _ name: String, _ keyType: [NftDataType], _ length: Int, _ kind: NftLimitKind = .packets,
+        table: NftTable = policyTable
+    ) -> NftSet {
+        NftSet(
+            table: table, name: name, keyType: keyType, keyLength: length, data: .value(.mark, length: 4),
+            flags: .map,
+            // For nft to print; every element brings its own.
+            elementExpressions: [.limit(rate: 1, unitSeconds: 1, burst: 1, kind: kind, over: true)])
+    }
 
     private static func set(_ name: String, _ keyType: [NftDataType], _ length: Int, flags: NftSetFlags = [])
         -> NftSet

@@ -44,12 +44,59 @@ enum KernelRows {
                     from: portKey(portClass, range.lowerBound, padding: 0),
                     to: portKey(portClass, range.upperBound, padding: 0xff), value)
             )
-        case .limit(let subject):
+        case .limited(let address):
             return (
-                KernelLayout.limits,
-                [NftElement(key: nativeBytes(subject), verdict: .goto(LimitChain.name(value)))]
+                KernelLayout.limited(address.family),
+                [NftElement(key: address.bytes, data: nativeBytes(value))]
+            )
+        case .connections(let scope, let endpoint):
+            let own = Direction.allCases.first { $0.ownScope == scope }
+            let direction = own ?? direction(ofRule: scope)
+            return (
+                KernelLayout.connectionLimits,
+                [
+                    limit(
+                        nativeBytes(scope) + nativeBytes(endpoint),
+                        .exceeded(.connections, direction, rule: own == nil ? scope : nil),
+                        .connections(value))
+                ]
+            )
+        case .rulePackets(let rule, let endpoint, let isReply):
+            return (
+                KernelLayout.packetLimits,
+                [
+                    limit(
+                        ruleKey(rule, endpoint, isReply),
+                        .exceeded(.packets, direction(ofRule: rule), rule: rule), .packets(value))
+                ]
+            )
+        case .ruleBandwidth(let rule, let endpoint, let isReply):
+            return (
+                KernelLayout.byteLimits,
+                [
+                    limit(
+                        ruleKey(rule, endpoint, isReply),
+                        .exceeded(.bandwidth, direction(ofRule: rule), rule: rule), .kilobits(value))
+                ]
+            )
+        case .packets(let direction, let port):
+            return (
+                KernelLayout.portLimits(direction),
+                [limit(interfaceName(port), .exceeded(.packets, direction), .packets(value))]
             )
         }
+    }
+
+    private static func limit(_ key: [UInt8], _ outcome: Outcome, _ bucket: NftExpression) -> NftElement {
+        NftElement(key: key, data: nativeBytes(outcome.rawValue), expressions: [bucket])
+    }
+
+    private static func ruleKey(_ rule: UInt32, _ endpoint: UInt32, _ isReply: Bool) -> [UInt8] {
+        nativeBytes(rule) + nativeBytes(endpoint) + nativeBytes(isReply ? 1 : 0)
+    }
+
+    private static func direction(ofRule number: UInt32) -> Direction {
+        number & Outcome.limitMask(.egress) != 0 ? .egress : .ingress
     }
 
     /// Class, protocol and port, each in a register of its own, zero-padded behind the value as the kernel

@@ -17,7 +17,7 @@ internal import Wire
 ///
 /// What is known so far travels from rule to rule in the packet's mark (the judged endpoint's identity, then
 /// the port class, then the outcome) and in the connection's mark (the peer's identity). Both are cleared
-/// when the packet is accepted.
+/// when the packet is accepted; see `LimitChains.swift` for what a limit leaves there.
 struct PolicyChains {
     private(set) var chains: [NftChain] = []
     private(set) var rules: [NftRule] = []
@@ -91,36 +91,52 @@ struct PolicyChains {
             let ingress = NftExpression.verdict(.jump("ingress" + suffix))
             let limit = NftExpression.verdict(.jump("limit" + suffix))
             let quarantine = NftExpression.verdict(.jump("quarantine" + suffix))
+            let marked = NftExpression.verdict(.goto("policy\(suffix)_marked"))
+            self.quarantine(family)
             chain("policy" + suffix) {
                 [
-                    $0.rule(nil, quarantine), $0.rule(nil, egress), $0.rule(nil, ingress),
-                    $0.rule(nil, limit),
+                    $0.rule(nil, quarantine), $0.rule(nil, egress),
+                    $0.isLimited(
+                        .metaSet(.priority, .r(0)), .verdict(.goto("policy\(suffix)_limited"))),
+                    $0.rule(nil, ingress), $0.isLimited(marked), $0.rule(nil, limit),
                 ] + $0.accepted
             }
-            chain("gateway" + suffix) { [$0.rule(nil, quarantine), $0.rule(nil, egress)] + $0.accepted }
-            chain("outbound" + suffix) {
-                [$0.rule(nil, quarantine), $0.rule(nil, ingress), $0.rule(nil, limit)] + $0.accepted
-            }
-            self.quarantine(family)
-            for direction in Direction.allCases { addresses(direction, family) }
-            chain("limit" + suffix) {
+            // The judgement of ingress needs both marks: the number of egress's limit is in the priority so
+            // long.
+            chain("policy\(suffix)_limited") {
                 [
-                    // The outcome of the judgement is not to be taken for an identity where the receiver has
-                    // none.
-                    $0.rule(nil, .immediate(.r(0), nativeBytes(0)), .metaSet(.mark, .r(0))),
+                    $0.rule(nil, ingress),
+                    // The outcome "allow" would be one of the bits.
                     $0.rule(
-                        "new connections a second",
-                        .address(.destination, family, .r(8)) + [
-                            .lookup(
-                                set: KernelLayout.identities(family).name, key: .r(8), destination: .r(0)),
-                            .metaSet(.mark, .r(0)),
-                        ]),
-                    $0.rule(
-                        nil, .meta(.mark, .r(0)),
-                        .lookup(set: KernelLayout.limits.name, key: .r(0), destination: .verdict)),
+                        nil, .meta(.mark, .r(0)), .cmp(.eq, .r(0), nativeBytes(Outcome.allow.rawValue)),
+                        .immediate(.r(1), nativeBytes(0)), .metaSet(.mark, .r(1))),
+                ] + $0.merged + [
+                    $0.rule(nil, .immediate(.r(0), nativeBytes(0)), .metaSet(.priority, .r(0)), marked)
                 ]
             }
+            chain("policy\(suffix)_marked") { $0.marked(family) }
+            chain("gateway" + suffix) {
+                [$0.rule(nil, quarantine), $0.rule(nil, egress), $0.isLimited(marked), $0.rule(nil, limit)]
+                    + $0.accepted
+            }
+            chain("outbound" + suffix) {
+                [$0.rule(nil, quarantine), $0.rule(nil, ingress), $0.isLimited(marked), $0.rule(nil, limit)]
+                    + $0.accepted
+            }
+            for direction in Direction.allCases { addresses(direction, family) }
+            chain("limit" + suffix) { $0.connectionLimits(family) }
+            chain("rule_limit" + suffix) { $0.ruleConnectionLimits(family) }
+            chain("limited" + suffix) {
+                [
+                    // IP_CT_DIR_REPLY
+                    $0.rule(
+                        nil, .ct(.direction, .r(0)), .cmp(.eq, .r(0), [1]),
+                        .verdict(.goto("limited\(suffix)_reply")))
+                ] + $0.ruleLimits(family, isReply: false)
+            }
+            chain("limited\(suffix)_reply") { $0.ruleLimits(family, isReply: true) }
         }
+        chain("limited") { $0.families("limited") }
         for direction in Direction.allCases { outcomes(direction) }
     }
 
@@ -214,6 +230,7 @@ struct PolicyChains {
                 $0.rule(
                     nil, .meta(ourSide, .r(0)),
                     .lookup(set: KernelLayout.bridges.name, key: .r(0), inverted: true),
+                    .immediate(.r(0), nativeBytes(Outcome.allow.rawValue)), .metaSet(.mark, .r(0)),
                     .verdict(.return)),
                 $0.rule(nil, .setMark(.noSuchPeer)),
             ] + $0.blame(.source, family) + [$0.rule(nil, .verdict(.drop))]
@@ -232,14 +249,16 @@ struct PolicyChains {
                 $0.rule(
                     "allowed", .meta(.mark, .r(0)),
                     .cmp(.eq, .r(0), nativeBytes(Outcome.allow.rawValue)), .verdict(.return)),
+                $0.rule("allowed, but told", .isAudit + [.verdict(.jump("audited_" + name))]),
+                $0.rule(nil, .isAudit + .setMark(.allow) + [.verdict(.return)]),
                 $0.rule(
-                    "allowed, but told",
+                    "allowed up to a limit",
                     [
                         .meta(.mark, .r(0)),
                         .bitwise(
                             source: .r(0), destination: .r(0), mask: nativeBytes(Outcome.denyBit),
                             xor: [0, 0, 0, 0]),
-                        .cmp(.eq, .r(0), [0, 0, 0, 0]), .verdict(.goto("audited_" + name)),
+                        .cmp(.eq, .r(0), [0, 0, 0, 0]), .verdict(.return),
                     ]),
                 $0.rule("denied by a rule", .verdict(.goto("denied_" + name))),
             ]
@@ -264,32 +283,6 @@ struct PolicyChains {
         }
     }
 
-    /// The chain of one limit, for both families, with the sets that hold its buckets.
-    static func limit(_ chain: LimitChain) -> (chain: NftChain, sets: [NftSet], rules: [NftRule]) {
-        let builder = RuleBuilder(table: KernelLayout.policyTable, chain: chain.name)
-        var sets: [NftSet] = []
-        var rules: [NftRule] = []
-        for (index, bound) in chain.bounds.enumerated() {
-            for family in IPFamily.allCases {
-                let bucket: NftExpression = .limit(
-                    rate: UInt64(bound.perSecond), unitSeconds: 1, burst: UInt32(bound.perSecond),
-                    kind: .packets, over: true)
-                let set = NftSet(
-                    table: KernelLayout.policyTable, name: "\(chain.name)_\(index)_\(family.rawValue)",
-                    keyType: [family.type], keyLength: family.width / 8, flags: .eval, size: 1 << 16,
-                    elementExpressions: [bucket])
-                sets.append(set)
-                rules.append(
-                    builder.rule(
-                        "rateLimit of policy \(bound.policy)",
-                        .isFamily(family) + .address(.destination, family, .r(0))
-                            + [.dynset(set: set.name, operation: .update, key: .r(0), expressions: [bucket])]
-                            + .setMark(.rateLimit) + [.verdict(.goto("denied_ingress"))]))
-            }
-        }
-        return (NftChain(table: KernelLayout.policyTable, name: chain.name), sets, rules)
-    }
-
     private mutating func base(_ name: String, hook: UInt32, _ build: (RuleBuilder) -> [NftRule]) {
         chains.append(
             NftChain(
@@ -302,11 +295,4 @@ struct PolicyChains {
         chains.append(NftChain(table: table, name: name))
         rules += build(RuleBuilder(table: table, chain: name))
     }
-}
-
-extension LimitChain {
-    /// The chain's name in the kernel.
-    var name: String { LimitChain.name(number) }
-
-    static func name(_ number: UInt32) -> String { "limit_" + String(number, radix: 16) }
 }

@@ -12,7 +12,7 @@ struct PolicyChange {
     }
 
     var work: [UInt32: [Direction: Work]] = [:]
-    /// Identities whose bounds on new connections may be others.
+    /// Identities whose endpoints may be limited otherwise.
     var limits: Set<UInt32> = []
     /// Selectors that may be out of use.
     var released: [Int] = []
@@ -52,7 +52,7 @@ extension PolicyCompiler {
     func note(_ policy: CompiledPolicy, isNew: Bool, _ change: inout PolicyChange) {
         guard let state = selectors[policy.subject] else { return }
         for subject in state.identities {
-            if policy.limit != nil { change.limits.insert(subject) }
+            if policy.limits != nil { change.limits.insert(subject) }
             // The first or the last to select the endpoint.
             let first =
                 policy.selecting.filter { chain(subject, $0).selecting == 1 }
@@ -121,7 +121,7 @@ extension PolicyCompiler {
                 for peer in peers { setPair(direction, subject, peer) }
             }
         }
-        for subject in change.limits { setLimits(of: subject) }
+        for subject in change.limits { setLimits(ofIdentity: subject) }
     }
 
     /// What holds for an identity in one direction, and how many policies select it there.
@@ -211,15 +211,5 @@ extension PolicyCompiler {
             direction: direction, isSelected: selecting > 0, isAudited: auditing > 0,
             allowsByDefault: subject.identity.defaultVerdict == .allow)
         setClass(row, PortClass(rules, destination, chain))
-    }
-
-    mutating func setLimits(of number: UInt32) {
-        var bounds: [LimitChain.Bound] = []
-        for selector in subjects[number]?.matched ?? [] {
-            for (policy, limit) in selectors[selector]?.book.limits ?? [:] {
-                bounds.append(LimitChain.Bound(policy: policy, perSecond: limit))
-            }
-        }
-        setLimit(number, bounds.sorted { $0.policy < $1.policy })
     }
 }

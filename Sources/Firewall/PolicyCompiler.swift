@@ -12,7 +12,6 @@ internal import Wire
 package struct PolicyCompiler: Sendable {
     package internal(set) var ledger = RowLedger()
     package var rows: [Row: UInt32] { ledger.rows }
-    package var limits: [UInt32: LimitChain] { ledger.limits }
 
     var networks: [String: Network] = [:]
     var endpoints: [String: Endpoint] = [:]
@@ -48,6 +47,16 @@ package struct PolicyCompiler: Sendable {
     var quarantineNumbers = NumberAllocator<String>()
     var quarantineRows: [String: [Row]] = [:]
     private var ruleNumbers = NumberAllocator<RuleReference>()
+
+    /// Rules with a limit.
+    var egressLimitNumbers = NumberAllocator<RuleReference>()
+    var ingressLimitNumbers = NumberAllocator<RuleReference>()
+    /// Endpoints whose connections are limited, by id.
+    var limitedEndpoints = NumberAllocator<String>()
+    /// By endpoint id.
+    var limitRows: [String: [Row: UInt32]] = [:]
+    var shapes: [String: EndpointBandwidth] = [:]
+    var reshaped: Set<String> = []
 
     /// An identity in its role as the judged side of a flow.
     struct Subject: Sendable {
@@ -154,17 +163,23 @@ package struct PolicyCompiler: Sendable {
         for block in source.mentionedBlocks where blocks.remove(block) { change.blocks.insert(block) }
         for name in source.mentionedEndpoints where drop(&pins, name) { change.pins.insert(name) }
         for name in source.mentionedPorts where drop(&portNames, name) { change.portNames.insert(name) }
-        for (rule, reference) in source.referencedRules where rule.effect.action == .deny {
-            ruleNumbers.release(reference)
+        for (rule, reference) in source.referencedRules {
+            if rule.effect.action == .deny { ruleNumbers.release(reference) }
+            if rule.limit != nil { releaseLimitNumber(of: reference) }
         }
     }
 
     private mutating func addPolicy(_ policy: FirewallPolicy, _ name: String, _ change: inout PolicyChange) {
         let subject = use(policy.selector)
         var rules: [(direction: Direction, rule: CompiledRule)] = []
+        var limits = CompiledLimits(endpoint: policy.limits)
         for (place, (rule, reference)) in policy.referencedRules.enumerated() {
             if let compiled = compiled(rule, reference, policy, name, place) {
                 rules.append((rule.direction, compiled))
+                if let limit = rule.limit, let number = compiled.outcome?.rawValue, reference.action == .allow
+                {
+                    limits.rules.append(.init(number: number, limit: limit))
+                }
             }
         }
         let directions = policy.tier == .standard ? Array(policy.directions) : []
@@ -172,7 +187,7 @@ package struct PolicyCompiler: Sendable {
         let compiled = CompiledPolicy(
             name: name, subject: subject, selecting: isEnforced ? directions : [],
             auditing: isEnforced ? [] : directions, rules: rules,
-            limit: isEnforced && policy.directions.contains(.ingress) ? policy.rateLimit : nil)
+            limits: isEnforced && !limits.isEmpty ? limits : nil)
         for number in compiled.peerSelectors {
             selectors[number, default: SelectorState()].mentions[subject, default: 0] += 1
         }
@@ -216,9 +231,15 @@ package struct PolicyCompiler: Sendable {
             }
             placed = .some(selectors: selectors, blocks: blocks)
         }
+        var allowance = Outcome.allow
+        if action == .allow, rule.limit != nil {
+            // Without a number its limit could not be kept. The manager sees to it that there is one.
+            guard let number = limitNumber(of: reference) else { return nil }
+            allowance = Outcome(rawValue: number)
+        }
         let outcome: Outcome? =
             switch action {
-            case .allow: .allow
+            case .allow: allowance
             case .deny: Outcome(rawValue: number(of: reference))
             case .pass: nil
             }
@@ -250,7 +271,7 @@ package struct PolicyCompiler: Sendable {
                 let members = subjects[subject]?.members ?? []
                 guard members.count <= few else { return nil }
                 found.formUnion(members)
-            case .port, .limit, .exception: continue
+            case .port, .exception, .limited, .connections, .rulePackets, .ruleBandwidth, .packets: continue
             }
             guard found.count <= few else { return nil }
         }
@@ -262,9 +283,6 @@ package struct PolicyCompiler: Sendable {
     /// Changes of rows go through here, so that extensions can make them.
     mutating func set(_ row: Row, _ value: UInt32?) { ledger.set(row, value) }
     mutating func setClass(_ row: Row, _ ports: PortClass?) { ledger.setClass(row, ports) }
-    mutating func setLimit(_ subject: UInt32, _ bounds: [LimitChain.Bound]) {
-        ledger.setLimit(subject, bounds)
-    }
     func portClass(_ number: UInt32) -> PortClass? { ledger.portClass(number) }
 }
 

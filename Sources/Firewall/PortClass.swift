@@ -1,4 +1,4 @@
-internal import Model
+package import Model
 
 /// What a matching rule leads to, as the kernel's maps hold it.
 package struct Outcome: RawRepresentable, Hashable, Sendable {
@@ -24,7 +24,6 @@ package struct Outcome: RawRepresentable, Hashable, Sendable {
     package static let defaultDenyIngress = Outcome(rawValue: denyBit | 2)
     package static let isolation = Outcome(rawValue: denyBit | 3)
     package static let spoofedSource = Outcome(rawValue: denyBit | 4)
-    package static let rateLimit = Outcome(rawValue: denyBit | 5)
     /// A packet in the middle of a connection that is not known (any more).
     package static let notTracked = Outcome(rawValue: denyBit | 6)
     /// The destination is an address of the network that no endpoint has.
@@ -34,7 +33,51 @@ package struct Outcome: RawRepresentable, Hashable, Sendable {
     package static let quarantine = Outcome(rawValue: denyBit | 8)
 
     /// Numbers of deny rules.
-    package static let rules: ClosedRange<UInt32> = denyBit | 0x100...denyBit | (auditBit - 1)
+    package static let rules: ClosedRange<UInt32> = denyBit | 0x4_0000...denyBit | (auditBit - 1)
+}
+
+/// Limits: allowances by a rule that has one, and denials of what is beyond it.
+extension Outcome {
+    /// Rules with a limit have numbers by direction, of 14 bits: those of one rule of each direction fit into
+    /// a connection's mark together.
+    static let limitNumbers: ClosedRange<UInt32> = 2...0x3fff
+
+    /// The bits of an outcome and of a connection's mark that hold the number of a rule of this direction.
+    static func limitMask(_ direction: Direction) -> UInt32 {
+        direction == .egress ? 0x3fff : 0x3fff_0000
+    }
+
+    /// An allowance by a rule with a limit.
+    static func limit(_ number: UInt32, _ direction: Direction) -> Outcome {
+        Outcome(rawValue: direction == .egress ? number : number << 16)
+    }
+
+    /// A denial of what is more than a limit lets pass.
+    /// - Parameter rule: the outcome of the rule that has the limit; nil where the endpoint itself is limited.
+    static func exceeded(_ kind: LimitKind, _ direction: Direction, rule: UInt32? = nil) -> Outcome {
+        let code: UInt32 =
+            switch kind {
+            case .connections: 1
+            case .packets: 2
+            case .bandwidth: 3
+            }
+        let number = (rule ?? 0) >> (direction == .egress ? 0 : 16)
+        return Outcome(rawValue: denyBit | code << 16 | (direction == .egress ? 0x8000 : 0) | number)
+    }
+
+    /// What was exceeded, with the rule as `exceeded` was given it; nil for any other outcome.
+    package var exceeded: (kind: LimitKind, direction: Direction, rule: UInt32?)? {
+        let kind: LimitKind
+        switch rawValue >> 16 {
+        case 0x8001: kind = .connections
+        case 0x8002: kind = .packets
+        case 0x8003: kind = .bandwidth
+        default: return nil
+        }
+        let direction: Direction = rawValue & 0x8000 != 0 ? .egress : .ingress
+        let number = rawValue & 0x7fff
+        return (kind, direction, number == 0 ? nil : Outcome.limit(number, direction).rawValue)
+    }
 }
 
 /// An (l4 protocol, destination port) pair as one number, so that port ranges of all protocols lie on one
@@ -101,6 +144,7 @@ extension PortClass {
         }
         var next = strict.segments.startIndex
         for segment in segments {
+            // Of what a rule lets through up to a limit the limit's number has to stay.
             guard segment.outcome == .allow else {
                 marked.append(segment)
                 continue
@@ -122,7 +166,7 @@ extension PortClass {
                     first = other.range.lowerBound
                 }
                 let end = min(last, other.range.upperBound)
-                add(first, end, other.outcome == .allow ? .allow : other.outcome.audited)
+                add(first, end, other.outcome.isDenial ? other.outcome.audited : .allow)
                 first = end + 1
                 index += 1
             }

@@ -35,7 +35,7 @@ extension PolicyCompiler {
                 for address in subjects[subject]?.members ?? [] {
                     if let owner = owners[address] { found.insert(owner) }
                 }
-            case .port, .limit, .exception: continue
+            case .port, .exception, .limited, .connections, .rulePackets, .ruleBandwidth, .packets: continue
             }
         }
         return found

@@ -46,7 +46,7 @@ extension FirewallPlane {
         batch.create(generation.mark)
         batch.add(KernelLayout.portedNumbers.map { NftElement(key: [$0]) }, to: KernelLayout.portedProtocols)
         for rule in policy.rules + spoofing.rules { batch.add(rule) }
-        for limit in compiler.limits.values { batch.create(limit) }
+        if compiler.ledger.packetLimits > 0 { batch.createPacketLimits() }
         let elements = desiredElements().filter { $0.set.name != KernelLayout.portedProtocols.name }
         var whole = batch
         for (set, elements) in elements { whole.add(elements, to: set) }
@@ -70,6 +70,7 @@ extension FirewallPlane {
     private mutating func structureIsIntact() throws(FirewallError) -> Bool {
         let policy = PolicyChains()
         let spoofing = SpoofingChains()
+        let packetLimits = compiler.ledger.packetLimits > 0 ? PacketLimitChains() : nil
         do throws(NetlinkError) {
             let present = try socket.listTables()
             for table in KernelLayout.tables
@@ -88,11 +89,13 @@ extension FirewallPlane {
                     KernelLayout.policyTable, policy.chains + [current.mark], policy.rules,
                     KernelLayout.policySets.map(current.set)
                 ),
-                (KernelLayout.spoofingTable, spoofing.chains, spoofing.rules, KernelLayout.spoofingSets),
+                (
+                    KernelLayout.spoofingTable, spoofing.chains + (packetLimits?.chains ?? []),
+                    spoofing.rules + (packetLimits?.rules ?? []), KernelLayout.spoofingSets
+                ),
             ] {
-                let limits = table == KernelLayout.policyTable ? Array(compiler.limits.values) : []
                 let names = Set(try socket.listChains(table).map(\.name))
-                guard names == Set(chains.map(\.name) + limits.map(\.name)) else { return false }
+                guard names == Set(chains.map(\.name)) else { return false }
                 let setNames = Set(try socket.listSets(table).map(\.name))
                 guard setNames.isSuperset(of: sets.map(\.name)) else { return false }
                 // Left by one who died while building the other copy.
@@ -100,9 +103,6 @@ extension FirewallPlane {
                 var counts: [String: Int] = [:]
                 for rule in try socket.listRules(table) { counts[rule.chain, default: 0] += 1 }
                 for rule in rules { counts[rule.chain, default: 0] -= 1 }
-                for limit in limits {
-                    counts[limit.name, default: 0] -= PolicyChains.limit(limit).rules.count
-                }
                 guard counts.values.allSatisfy({ $0 == 0 }) else { return false }
             }
         } catch {
@@ -138,7 +138,7 @@ extension FirewallPlane {
         let next = generation.other
         var first = NftBatch()
         for set in Generation.sets { first.create(next.set(set)) }
-        for limit in delta.addedLimits { first.create(limit) }
+        if delta.countsPackets == true { first.createPacketLimits() }
         try commit(first, context)
         do throws(FirewallError) {
             var content = ElementChanges()
@@ -156,12 +156,12 @@ extension FirewallPlane {
             turn.delete(generation.mark)
             turn.create(next.mark)
             for set in Generation.sets { turn.delete(generation.set(set)) }
-            for limit in delta.removedLimits { turn.delete(limit) }
+            if delta.countsPackets == false { turn.deletePacketLimits() }
             try commit(turn, context)
         } catch {
             var undo = NftBatch()
             for set in Generation.sets { undo.delete(next.set(set)) }
-            for limit in delta.addedLimits { undo.delete(limit) }
+            if delta.countsPackets == true { undo.deletePacketLimits() }
             try? commit(undo, context)
             throw error
         }

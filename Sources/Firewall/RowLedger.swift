@@ -3,14 +3,14 @@ internal import Model
 /// The rows as they are, with what each was before the current change touched it.
 package struct RowLedger: Sendable {
     package private(set) var rows: [Row: UInt32] = [:]
-    package private(set) var limits: [UInt32: LimitChain] = [:]
+    /// How many rows limit the packets of a port.
+    package private(set) var packetLimits = 0
 
     private var classNumbers = NumberAllocator<PortClass>()
     private var classUses: [UInt32: Int] = [:]
-    private var limitUses: [UInt32: Int] = [:]
 
     private var journal: [Row: UInt32?] = [:]
-    private var limitJournal: [UInt32: LimitChain?] = [:]
+    private var countedPackets = false
 
     init() {}
 
@@ -21,6 +21,7 @@ package struct RowLedger: Sendable {
         guard old != value else { return }
         if journal[row] == nil { journal.updateValue(old, forKey: row) }
         rows[row] = value
+        if case .packets = row { packetLimits += (value == nil ? 0 : 1) - (old == nil ? 0 : 1) }
     }
 
     /// Points a row at a class of ports, adding and removing the class's own rows with its first and last
@@ -49,36 +50,6 @@ package struct RowLedger: Sendable {
         }
     }
 
-    mutating func setLimit(_ subject: UInt32, _ bounds: [LimitChain.Bound]) {
-        let row = Row.limit(subject: subject)
-        let old = rows[row]
-        var new: UInt32?
-        if !bounds.isEmpty {
-            var hash = StableHash()
-            for bound in bounds {
-                hash.combine(bound.policy)
-                hash.combine(UInt32(truncatingIfNeeded: bound.perSecond))
-            }
-            var number = hash.folded
-            while let other = limits[number], other.bounds != bounds { number &+= 1 }
-            new = number
-            if old == number { return }
-            limitUses[number, default: 0] += 1
-            setLimitChain(number, LimitChain(number: number, bounds: bounds))
-        }
-        set(row, new)
-        if let old, let uses = limitUses[old] {
-            limitUses[old] = uses == 1 ? nil : uses - 1
-            if uses == 1 { setLimitChain(old, nil) }
-        }
-    }
-
-    private mutating func setLimitChain(_ number: UInt32, _ chain: LimitChain?) {
-        guard limits[number] != chain else { return }
-        if limitJournal[number] == nil { limitJournal.updateValue(limits[number], forKey: number) }
-        limits[number] = chain
-    }
-
     mutating func takeDelta() -> RulesetDelta {
         var delta = RulesetDelta()
         for (row, old) in journal {
@@ -87,12 +58,10 @@ package struct RowLedger: Sendable {
             if let old { delta.removed[row] = old }
             if let now { delta.added[row] = now }
         }
-        for (number, old) in limitJournal where old != limits[number] {
-            if let old { delta.removedLimits.append(old) }
-            if let now = limits[number] { delta.addedLimits.append(now) }
-        }
+        let countsPackets = packetLimits > 0
+        if countsPackets != countedPackets { delta.countsPackets = countsPackets }
+        countedPackets = countsPackets
         journal.removeAll(keepingCapacity: true)
-        limitJournal.removeAll(keepingCapacity: true)
         return delta
     }
 }

@@ -95,8 +95,8 @@ struct RuleBook: Sendable {
 
     var ingress = Side()
     var egress = Side()
-    /// New connections a second, by the policy that says so.
-    private(set) var limits: [String: Int] = [:]
+    /// By the policy that sets them.
+    private(set) var limits: [String: CompiledLimits] = [:]
     private var policies = 0
 
     var isEmpty: Bool { policies == 0 }
@@ -113,7 +113,7 @@ struct RuleBook: Sendable {
         for (direction, rule) in policy.rules {
             self[direction].add(rule, namesDestination: direction == .egress)
         }
-        limits[policy.name] = policy.limit
+        limits[policy.name] = policy.limits
     }
 
     mutating func remove(_ policy: CompiledPolicy) {
@@ -137,7 +137,7 @@ struct CompiledPolicy: Sendable {
     /// Directions that it selects in audit mode.
     let auditing: [Direction]
     let rules: [(direction: Direction, rule: CompiledRule)]
-    let limit: Int?
+    let limits: CompiledLimits?
 
     /// The numbers of all selectors of rules, with repetitions.
     var peerSelectors: [Int] {

@@ -16,6 +16,7 @@ struct RuleBuilder {
     /// Packets of connections that were judged before, and those that belong to none.
     var known: [NftRule] {
         [
+            limited,
             rule("judged before", .connection(.established | .related) + [.verdict(.accept)]),
             rule("in the middle of nothing", .connection(.invalid) + [.verdict(.goto("untracked"))]),
             // RFC 9293 section 3.5: a connection begins with SYN and without FIN, RST or ACK.
@@ -147,6 +148,17 @@ extension [NftExpression] {
 
     static func isEndpoint(_ side: Side, _ family: IPFamily) -> Self {
         address(side, family, .r(0)) + [.lookup(set: KernelLayout.identities(family).name, key: .r(0))]
+    }
+
+    /// The outcome in the mark allows, and a policy in audit mode would not.
+    static var isAudit: Self {
+        [
+            .meta(.mark, .r(0)),
+            .bitwise(
+                source: .r(0), destination: .r(0), mask: nativeBytes(Outcome.denyBit | Outcome.auditBit),
+                xor: [0, 0, 0, 0]),
+            .cmp(.eq, .r(0), nativeBytes(Outcome.auditBit)),
+        ]
     }
 
     static func setMark(_ outcome: Outcome) -> Self {

@@ -15,32 +15,26 @@ package enum Row: Hashable, Sendable {
     case quarantined(IPAddress)
     /// (number of a quarantine, run of peer addresses) → class of ports that it excepts
     case exception(quarantine: UInt32, first: IPAddress, last: IPAddress)
-    /// identity → the chain that limits its new connections
-    case limit(subject: UInt32)
-}
-
-/// The chain behind a `limit` row: each policy's own bound on new connections a second, for each endpoint by
-/// itself.
-package struct LimitChain: Hashable, Sendable {
-    package struct Bound: Hashable, Sendable {
-        package let policy: String
-        package let perSecond: Int
-    }
-
-    package let number: UInt32
-    package let bounds: [Bound]
+    /// address → number of the endpoint, of those whose connections are limited
+    case limited(IPAddress)
+    /// (number of a rule, or `ownScope`; number of the endpoint) → new connections a second
+    case connections(scope: UInt32, endpoint: UInt32)
+    /// (number of a rule, of the endpoint, way of a connection) → packets a second
+    case rulePackets(rule: UInt32, endpoint: UInt32, isReply: Bool)
+    /// (number of a rule, of the endpoint, way of a connection) → kilobits a second
+    case ruleBandwidth(rule: UInt32, endpoint: UInt32, isReply: Bool)
+    /// host end of a link → packets a second that its endpoint gets or sends
+    case packets(Direction, port: String)
 }
 
 /// What changes in the kernel when the compiler's input changed: the difference, nothing else.
 package struct RulesetDelta: Hashable, Sendable {
     package var removed: [Row: UInt32] = [:]
     package var added: [Row: UInt32] = [:]
-    package var removedLimits: [LimitChain] = []
-    package var addedLimits: [LimitChain] = []
+    /// Whether the chains that count ports' packets come or go; nil is neither.
+    package var countsPackets: Bool?
 
     package init() {}
 
-    package var isEmpty: Bool {
-        removed.isEmpty && added.isEmpty && removedLimits.isEmpty && addedLimits.isEmpty
-    }
+    package var isEmpty: Bool { removed.isEmpty && added.isEmpty && countsPackets == nil }
 }

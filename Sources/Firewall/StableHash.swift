@@ -55,5 +55,7 @@ struct NumberAllocator<Thing: Hashable & Sendable>: Sendable {
         if let number = numbers.removeValue(forKey: thing) { things[number] = nil }
     }
 
+    var count: Int { numbers.count }
+
     subscript(number: UInt32) -> Thing? { things[number] }
 }

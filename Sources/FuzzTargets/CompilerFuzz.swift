@@ -232,7 +232,9 @@ private struct CompilerWorld {
             case .exception(let quarantine, let first, let last):
                 guard first <= last else { return "\(row) ends before it begins" }
                 runs["quarantine \(quarantine) \(first.family)", default: []].append(first.bits...last.bits)
-            case .identity, .pair, .limit, .quarantined: break
+            case .identity, .pair, .quarantined, .limited, .connections, .rulePackets, .ruleBandwidth,
+                .packets:
+                break
             }
         }
         for (set, ranges) in runs {

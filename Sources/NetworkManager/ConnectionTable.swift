@@ -62,6 +62,18 @@ struct ConnectionTable: ~Copyable {
     /// Ends every connection that one of these addresses takes part in.
     mutating func cutAll(of addresses: [IPAddress]) throws { try cut(try entries(of: Set(addresses))) }
 
+    /// Gives connections other marks; nil leaves one alone.
+    mutating func mark(_ wanted: (Flow) -> UInt32?) throws {
+        var changed: [ConntrackEntry] = []
+        for var entry in try entries(of: nil) {
+            guard let mark = wanted(Flow(entry)), mark != entry.mark else { continue }
+            entry.mark = mark
+            changed.append(entry)
+        }
+        try socket.markConntrack(changed)
+        for entry in changed { known?.replace(entry) }
+    }
+
     // MARK: What is known
 
     /// Brings what is known up to date, or reads it anew.
@@ -145,6 +157,11 @@ private struct KnownConnections {
         for address in Set([key.tuple.source, key.tuple.destination]) {
             keys[address, default: []].insert(key)
         }
+    }
+
+    mutating func replace(_ entry: ConntrackEntry) {
+        let key = Key(entry)
+        if entries[key]?.id == entry.id { entries[key] = entry }
     }
 
     mutating func remove(_ entry: ConntrackEntry) {

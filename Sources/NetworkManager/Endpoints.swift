@@ -167,6 +167,10 @@ extension NetworkManager {
             default: throw error
             }
         }
+        do { try shapeNew(endpoint, network) } catch {
+            try? bridge.detach(endpoint, network: network)
+            throw error
+        }
     }
 
     /// Opens a namespace, with errors that name the request's field.

@@ -10,6 +10,8 @@ enum LinkChange: Hashable, Sendable {
     case carrierBack(String)
     /// An interface, by number, has lost an address.
     case addressGone(UInt32)
+    /// Somebody changed a link's traffic control.
+    case trafficControl
     /// The socket overflowed: anything may have happened.
     case lost
 }
@@ -22,10 +24,17 @@ struct LinkMemory: Sendable {
     }
 
     private var states: [String: State] = [:]
+    /// The netlink port that our own changes of traffic control come from.
+    private let ownPort: UInt32
+
+    init(ownPort: UInt32) { self.ownPort = ownPort }
 
     mutating func change(_ message: Message) -> LinkChange? {
         if message.type == .deleteAddress {
             return (try? InterfaceAddress(message)).map { .addressGone($0.link) }
+        }
+        if [.newQdisc, .deleteQdisc, .newFilter, .deleteFilter].contains(message.type) {
+            return message.port == ownPort ? nil : .trafficControl
         }
         switch try? LinkEvent(message) {
         case .deleted(let link):
@@ -35,7 +44,7 @@ struct LinkMemory: Sendable {
             guard link.group == Ownership.group else { return nil }
             let isBridge = link.kind == "bridge"
             let state = State(
-                isInOrder: link.flags.contains(.up) && (isBridge || link.master != 0),
+                isInOrder: link.flags.contains(.up) && (isBridge || link.kind == "ifb" || link.master != 0),
                 isRunning: link.flags.contains(.running))
             guard let before = states.updateValue(state, forKey: link.name) else { return nil }
             if before.isInOrder, !state.isInOrder { return .worse(link.name) }

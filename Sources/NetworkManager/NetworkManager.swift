@@ -55,6 +55,8 @@ public actor NetworkManager {
     public var counts: (networks: Int, endpoints: Int, policies: Int) {
         (directory.networks.count, directory.endpoints.count, directory.policies.count)
     }
+    /// What traffic control cannot do here, found at start.
+    var missingShaping: [MissingShaping] = []
     private var watchers: [Task<Void, Never>] = []
     /// nil where flows cannot be watched, and once the manager has stopped.
     var flows: FlowMonitor?
@@ -72,6 +74,7 @@ public actor NetworkManager {
         firewall = try FirewallPlane(ownsTables: configuration.ownsTables)
         connections = try ConnectionTable()
         try prepareNamespace()
+        try probeLimits()
         try adopt()
         try startWatching()
         endExpiredQuarantines()

@@ -27,6 +27,7 @@ extension NetworkManager {
                 throw ModelError.exists("policy", policy.name, "stands twice in the request")
             }
         }
+        try checkLimits(policies)
         return policies.map { policy in
             guard let old = directory.policies[policy.name] else { return .created }
             return old == policy ? .unchanged : .updated
@@ -49,15 +50,21 @@ extension NetworkManager {
     private func replacePolicies(_ changed: [FirewallPolicy], removing removed: [String]) throws {
         let old = (changed.map(\.name) + removed).compactMap { directory.policies[$0] }
         let added = changed.map(\.name).filter { directory.policies[$0] == nil }
+        let hadLimits = firewall.compiler.limitsConnections
         let affected = try firewall.setPolicies(changed, removing: removed)
-        do { try store.save(policies: changed, remove: removed) } catch {
+        do {
+            try reshape()
+            try store.save(policies: changed, remove: removed)
+        } catch {
             try firewall.setPolicies(old, removing: added)
+            try? reshape()
             throw error
         }
         for name in removed { directory.removePolicy(name) }
         for policy in changed { directory.insert(policy) }
         evaluation = nil
         try cutDisallowedConnections(of: affected)
+        try markConnections(hadLimits)
     }
 
     /// Ends every connection of these addresses, or of all endpoints, that would not be allowed if it began

@@ -59,7 +59,9 @@ extension NetworkManager {
             policies: Array(directory.policies.values), quarantines: recorded.quarantines)
         for network in directory.networks.values { try ensureBridges(network) }
         try mendLinks()
+        try mendShapes()
         try removeStrangers()
+        try markConnections(false)
     }
 
     /// Everything that is recorded is there, everything of ours that is there is recorded.
@@ -67,6 +69,7 @@ extension NetworkManager {
         if try firewall.reconcile() { log.warning("rules were not as recorded and have been mended") }
         for network in directory.networks.values { try ensureBridges(network) }
         try mendLinks()
+        try mendShapes()
         try removeStrangers()
     }
 
@@ -116,7 +119,7 @@ extension NetworkManager {
         let bridges = directory.networks.values.flatMap { network in
             (self.bridges[network.id] ?? []).indices.map { network.bridgeName(segment: $0) }
         }
-        let ours = Set(bridges + directory.endpoints.values.map(\.hostInterfaceName))
+        let ours = Set(bridges + directory.endpoints.values.map(\.hostInterfaceName) + shapers)
         for link in try bridge.observe() where !ours.contains(link.name) {
             log.warning(
                 "link of ours that nothing recorded explains is removed", metadata: ["link": "\(link.name)"])

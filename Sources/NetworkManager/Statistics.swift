@@ -13,6 +13,7 @@ extension NetworkManager {
             ? endpoints() : names.map { try directory.member(try directory.endpoint(named: $0)) }
         let links = try bridge.statistics(of: members.map(\.endpoint.hostInterfaceName))
         let denials = try firewall.denials()
+        let shaping = try shapingDenials(of: members)
         return members.map { member in
             var statistics = EndpointStatistics(member)
             if let link = links[member.endpoint.hostInterfaceName] {
@@ -30,6 +31,7 @@ extension NetworkManager {
                 counted.filter(\.outcome.isAudit).map {
                     Denial(outcome: $0.outcome.auditedDenial, packets: $0.packets, bytes: $0.bytes)
                 }, of: member)
+            statistics.denials += shaping[member.endpoint.id] ?? []
             return statistics
         }
     }
@@ -56,7 +58,9 @@ extension NetworkManager {
         case .quarantine: .quarantine(endpoint: member.endpoint.name)
         case .isolation: .isolation(member.network.isolation, network: member.network.name)
         case .spoofedSource: .spoofedSource
-        case .rateLimit: .rateLimit
+        case _ where outcome.exceeded != nil:
+            firewall.compiler.exceededLimit(outcome, endpoint: member.endpoint.name).map { .limit($0) }
+                ?? .rateLimit
         case .notTracked: .notTracked
         case .noSuchPeer: .noSuchPeer
         default: firewall.compiler.rule(of: outcome).map { .rule($0) } ?? .formerRule

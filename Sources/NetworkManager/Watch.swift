@@ -11,7 +11,7 @@ extension NetworkManager {
     private static var interval: Duration { .seconds(300) }
 
     func startWatching() throws {
-        let links = try Self.watchLinks()
+        let links = try Self.watchLinks(ownPort: bridge.port)
         watch(
             Task { [weak self] in
                 for await change in links.changes { await self?.handle(change) }
@@ -32,10 +32,12 @@ extension NetworkManager {
             })
     }
 
-    private static func watchLinks() throws -> KernelWatcher<RouteProtocol, LinkChange> {
+    private static func watchLinks(ownPort: UInt32) throws -> KernelWatcher<RouteProtocol, LinkChange> {
         let socket = try NetlinkSocket<RouteProtocol>()
-        for group in [RouteGroup.link, .ipv4Address, .ipv6Address] { try socket.subscribe(to: group) }
-        let memory = Mutex(LinkMemory())
+        for group in [RouteGroup.link, .ipv4Address, .ipv6Address, .trafficControl] {
+            try socket.subscribe(to: group)
+        }
+        let memory = Mutex(LinkMemory(ownPort: ownPort))
         return KernelWatcher(socket) { socket in
             do {
                 guard let messages = try socket.pendingNotifications() else { return nil }
@@ -65,10 +67,18 @@ extension NetworkManager {
                 mend(endpoint)
             } else if network(withBridge: name) != nil {
                 reconcileAndLog("bridge \(name) was removed")
+            } else if shapers.contains(name) {
+                mendShapesAndLog()
             }
         case .worse(let name), .carrierBack(let name):
             let network = directory.endpoint(withInterface: name).flatMap { directory.networks[$0.networkID] }
-            if let network = network ?? self.network(withBridge: name) { mendAndLog(network) }
+            if let network = network ?? self.network(withBridge: name) {
+                mendAndLog(network)
+            } else if shapers.contains(name) {
+                mendShapesAndLog()
+            }
+        case .trafficControl:
+            if !firewall.compiler.bandwidths.isEmpty { mendShapesAndLog() }
         case .addressGone(let link):
             guard let id = bridges.first(where: { $0.value.contains(link) })?.key,
                 let network = directory.networks[id]
@@ -102,6 +112,10 @@ extension NetworkManager {
             log.error("take bridges down", metadata: ["error": "\(error)"])
         }
         reconcileAndLog("somebody changed the ruleset")
+    }
+
+    private func mendShapesAndLog() {
+        do { try mendShapes() } catch { log.error("repair", metadata: ["error": "\(error)"]) }
     }
 
     private func reconcileAndLog(_ cause: String?) {

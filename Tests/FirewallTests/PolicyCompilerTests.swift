@@ -45,7 +45,7 @@ import Wire
         let anew = compile(world).rows
         let differing = Set(compiler.rows.keys).union(anew.keys).filter { compiler.rows[$0] != anew[$0] }
         #expect(differing.isEmpty, "the way to a state does not show in it")
-        #expect(compiler.limits == compile(world).limits)
+        #expect(compiler.bandwidths == compile(world).bandwidths)
     }
 
     @Test func `the differences that it returns add up to the rows that it has`() {

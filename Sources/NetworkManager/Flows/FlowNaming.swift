@@ -88,7 +88,8 @@ extension NetworkManager: FlowNames {
         case .quarantine: .quarantine(endpoint: name)
         case .isolation: nil
         case .spoofedSource: .spoofedSource
-        case .rateLimit: .rateLimit
+        case _ where outcome.exceeded != nil:
+            firewall.compiler.exceededLimit(outcome, endpoint: name).map { .limit($0) } ?? .rateLimit
         case .notTracked: .notTracked
         case .noSuchPeer: .noSuchPeer
         default: firewall.compiler.rule(of: outcome).map { .rule($0) } ?? .formerRule

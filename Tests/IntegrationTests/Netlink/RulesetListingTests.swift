@@ -11,12 +11,17 @@ struct RulesetListingTests {
         let network = try PrivateNetwork()
         var firewall = try network.inside { try FirewallPlane() }
         let world = RandomWorld(seed: 7, policies: 12)
+        let some = TrafficLimit(connections: 5, packets: 7, bandwidth: Bandwidth(kilobits: 16))
+        let limits = FirewallPolicy(
+            name: "limits", selector: EndpointSelector(), limits: EndpointLimits(ingress: some, egress: some),
+            ingress: [PolicyRule(limit: some)], egress: [PolicyRule(limit: some)])
         try firewall.start(
-            networks: world.networks, endpoints: world.members.map(\.endpoint), policies: world.policies)
+            networks: world.networks, endpoints: world.members.map(\.endpoint),
+            policies: world.policies + [limits])
         let listing = try network.listing()
         for text in [
-            "table inet forge", "table bridge forge", "map ports", "vmap",
-            "counter",
+            "table inet forge", "table bridge forge", "map ports", "counter", "limit rate over 7/second",
+            "limit rate over 2000 bytes/second",
         ] {
             #expect(listing.contains(text), "\(text)\n\(listing)")
         }

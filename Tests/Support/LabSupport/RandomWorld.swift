@@ -104,14 +104,14 @@ package struct RandomWorld {
         if chance(4) { policy.allowPorts = ports() }
         if chance(4) { policy.trustedPeers = peers() }
         if policy.directions.contains(.ingress) {
-            policy.ingress = rules()
+            policy.ingress = limited(rules())
             if chance(3) { policy.ingressDeny = rules() }
         } else {
             policy.allowPorts = nil
             policy.trustedPeers = nil
         }
         if policy.directions.contains(.egress) {
-            policy.egress = rules()
+            policy.egress = limited(rules())
             if chance(3) { policy.egressDeny = rules() }
         }
         return policy
@@ -199,6 +199,19 @@ package struct RandomWorld {
 
     private mutating func widePorts() -> [PortMatch] {
         ports() + (chance(2) ? [.named(pick(["web", "dns"]), pick([nil, .tcp, .udp]))] : [])
+    }
+
+    /// Some of them with limits that nothing in a test comes near to: what passes is what would without.
+    private mutating func limited(_ rules: [PolicyRule]) -> [PolicyRule] {
+        rules.map { rule in
+            var rule = rule
+            if chance(3) {
+                rule.limit = TrafficLimit(
+                    connections: 1_000_000, packets: chance(2) ? 10_000_000 : nil,
+                    bandwidth: Bandwidth(kilobits: 100_000_000))
+            }
+            return rule
+        }
     }
 
     private mutating func rules() -> [PolicyRule] {
