@@ -1,16 +1,40 @@
 public import Wire
 
 /// An endpoint together with the network that it is in: what selectors and isolation look at.
+///
+/// It is boxed, since flows carry it about: a copy is a reference, not a score of them.
 public struct NetworkMember: Hashable, Sendable {
-    public let endpoint: Endpoint
-    public let network: Network
-    /// Present while the endpoint is cut off.
-    public let quarantine: Quarantine?
+    private final class Box: Sendable {
+        let endpoint: Endpoint
+        let network: Network
+        let quarantine: Quarantine?
+
+        init(_ endpoint: Endpoint, _ network: Network, _ quarantine: Quarantine?) {
+            self.endpoint = endpoint
+            self.network = network
+            self.quarantine = quarantine
+        }
+    }
+
+    private let box: Box
 
     public init(_ endpoint: Endpoint, in network: Network, quarantine: Quarantine? = nil) {
-        self.endpoint = endpoint
-        self.network = network
-        self.quarantine = quarantine
+        box = Box(endpoint, network, quarantine)
+    }
+
+    public var endpoint: Endpoint { box.endpoint }
+    public var network: Network { box.network }
+    /// Present while the endpoint is cut off.
+    public var quarantine: Quarantine? { box.quarantine }
+
+    public static func == (a: NetworkMember, b: NetworkMember) -> Bool {
+        a.box === b.box
+            || a.endpoint == b.endpoint && a.network == b.network && a.quarantine == b.quarantine
+    }
+
+    public func hash(into hasher: inout Hasher) {
+        hasher.combine(endpoint)
+        hasher.combine(network)
     }
 }
 

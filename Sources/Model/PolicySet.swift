@@ -215,12 +215,19 @@ private struct PlacedPolicy: Sendable {
 
 /// What applies to endpoints that the same selectors match.
 private final class Profile: Sendable {
-    /// Rules of one direction by tier; nil where there are none.
-    struct Tiers: Sendable {
+    /// Rules of one direction by tier; nil where there are none. A class, as the tables: evaluation hands
+    /// them about.
+    final class Tiers: Sendable {
         let admin: RuleTable?
         /// nil where no policy of the tier selects the endpoint in that direction.
         let standard: (deny: RuleTable, allow: RuleTable)?
         let baseline: RuleTable?
+
+        init(admin: RuleTable?, standard: (deny: RuleTable, allow: RuleTable)?, baseline: RuleTable?) {
+            self.admin = admin
+            self.standard = standard
+            self.baseline = baseline
+        }
     }
 
     /// Numbers of the selectors, ascending.

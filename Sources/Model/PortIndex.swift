@@ -54,7 +54,7 @@ struct PortQuery {
 }
 
 /// Rules that speak of the same peer, found by port: for each port the first of them.
-struct PortIndex: Sendable {
+final class PortIndex: Sendable {
     /// Lower bounds of the pieces that the line of ports falls into, ascending, the first 0.
     private let starts: [UInt32]
     /// The first rule in each piece.

@@ -29,7 +29,7 @@ enum PlacedPeer: Sendable {
 
 /// The rules of one tier in one direction for one set of policies, found by peer and port instead of by
 /// trying each.
-struct RuleTable: Sendable {
+final class RuleTable: Sendable {
     private struct Block: Sendable {
         let except: [CIDR]
         let rules: PortIndex
