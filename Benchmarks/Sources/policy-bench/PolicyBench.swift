@@ -158,12 +158,14 @@ struct Fabric {
             request.pageSize = 1000
             let page = try await client.listPolicies(request).policies
             if page.isEmpty { return "{}" }
-            for policy in page {
-                var request = Forge_Network_V1_DeletePolicyRequest()
-                request.name = policy.name
-                _ = try await client.deletePolicy(request)
-            }
+            for policy in page { try await delete(policy.name) }
         }
+    }
+
+    private func delete(_ name: String) async throws {
+        var request = Forge_Network_V1_DeletePolicyRequest()
+        request.name = name
+        _ = try await client.deletePolicy(request)
     }
 
     // MARK: Packets
@@ -178,7 +180,8 @@ struct Fabric {
         try check(unsafe bench_echo(containers.path("scale-server"), 4, Self.port), "listen")
         var fields: [String] = []
         for size in sizes {
-            for policies in blocks(size / 2, [server, client]) { try await apply([policies]) }
+            let policies = blocks(size / 2, [server, client])
+            for policy in policies { try await apply([policy]) }
             for isFresh in [true, false] {
                 var times = [Int64](repeating: 0, count: 3000)
                 try check(
@@ -188,7 +191,8 @@ struct Fabric {
                 let kind = isFresh ? "new" : "established"
                 fields.append("\"\(kind)_\(size)\":[\(times.map { "\($0)" }.joined(separator: ","))]")
             }
-            _ = try await unload()
+            // Listing them would take more than a message holds.
+            for policy in policies { try await delete(policy.name) }
         }
         bench_stop()
         try await release("scale-server")
