@@ -4,6 +4,8 @@ import json
 import os
 import statistics
 
+from .lab import Failure
+
 ENDPOINTS = 1000
 POLICIES = 10000
 SIZES = (10, 1000, 100000)
@@ -135,6 +137,25 @@ def revoke(lab):
     result = bench(lab, "revoke", 10, "bench")
     lab.forge("network", "rm", "bench", "--force")
     return max(result["after_bytes"]), {"bytes before the call returned": statistics.median(result["before_bytes"])}
+
+
+def quarantine(lab):
+    """99 of 100 quarantines take at most so many milliseconds, from the call to its answer, under 1,000 endpoints."""
+    with Populated(lab):
+        times = bench(lab, "quarantine", 500)["quarantine_us"]
+    return sorted(times)[len(times) * 99 // 100 - 1] / 1e3, {"p50": statistics.median(times) / 1e3}
+
+
+def denials(lab):
+    """Denied packets, at 20,000 a second for three seconds, that are not counted, or neither told nor known to be lost."""
+    lab.fresh(policy=False)
+    bench(lab, "unload")
+    result = {name: values[0] for name, values in bench(lab, "denials", 60000, 20000, "bench").items()}
+    lab.forge("network", "rm", "bench", "--force")
+    if result["sent"] / result["seconds"] < 18000:
+        raise Failure(f"only {result['sent'] / result['seconds']:.0f} packets a second could be sent")
+    missing = abs(result["sent"] - result["counted"]) + abs(result["counted"] - result["told"] - result["lost"])
+    return missing, {name: result[name] for name in ("sent", "counted", "told", "lost")}
 
 
 def evaluate(lab):

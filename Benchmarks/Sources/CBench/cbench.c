@@ -355,3 +355,37 @@ void bench_stop(void) {
     while (atomic_load(&running) > 0) usleep(1000);
     atomic_store(&stopping, 0);
 }
+
+int bench_flood(const char *path, int family, const char *address, uint16_t port, int count, int per_second) {
+    int sock = -1;
+    int error = bench_socket(path, family, &sock);
+    if (error != 0) return error;
+    struct sockaddr_storage peer;
+    socklen_t length = 0;
+    memset(&peer, 0, sizeof peer);
+    if (family == 6) {
+        struct sockaddr_in6 *six = (struct sockaddr_in6 *)&peer;
+        six->sin6_family = AF_INET6;
+        six->sin6_port = htons(port);
+        length = sizeof *six;
+        if (inet_pton(AF_INET6, address, &six->sin6_addr) != 1) error = EINVAL;
+    } else {
+        struct sockaddr_in *four = (struct sockaddr_in *)&peer;
+        four->sin_family = AF_INET;
+        four->sin_port = htons(port);
+        length = sizeof *four;
+        if (inet_pton(AF_INET, address, &four->sin_addr) != 1) error = EINVAL;
+    }
+    int64_t start = bench_now();
+    for (int sent = 0; sent < count && error == 0; sent++) {
+        int64_t due = start + (int64_t)sent * 1000000000 / per_second;
+        int64_t early = due - bench_now();
+        if (early > 200000) {
+            struct timespec pause = {.tv_sec = 0, .tv_nsec = early};
+            nanosleep(&pause, NULL);
+        }
+        if (sendto(sock, &sent, sizeof sent, 0, (struct sockaddr *)&peer, length) < 0) error = errno;
+    }
+    close(sock);
+    return error;
+}

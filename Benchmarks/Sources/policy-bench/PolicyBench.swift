@@ -14,6 +14,8 @@ internal import Protos
 ///     policy-bench unload                    deletes every policy
 ///     policy-bench scale NETWORK N ...       round trips through N policy elements
 ///     policy-bench revoke COUNT NETWORK      cuts a stream so often
+///     policy-bench quarantine COUNT          quarantines endpoints, and ends it
+///     policy-bench denials COUNT RATE NETWORK    what is counted and told of packets that are denied
 ///     policy-bench evaluate POLICIES         evaluates by the pure function
 @main
 struct PolicyBench {
@@ -55,6 +57,9 @@ struct PolicyBench {
         case "scale":
             let sizes = try arguments.indices.dropFirst(2).map { try number($0) }
             result = try await bench.scale(try text(1), sizes)
+        case "quarantine": result = try await bench.quarantine(try number(1))
+        case "denials":
+            result = try await bench.denials(try number(1), perSecond: try number(2), try text(3))
         case "revoke": result = try await bench.revoke(try number(1), try text(2))
         default: throw Problem("there is no action \(action)")
         }

@@ -43,3 +43,6 @@ int64_t bench_stream_received(void);
 
 /// Ends the echo and the stream, and waits until they have ended.
 void bench_stop(void);
+
+/// Sends `count` datagrams from the namespace at `path`, so many a second. 0 or an errno.
+int bench_flood(const char *path, int family, const char *address, uint16_t port, int count, int per_second);
