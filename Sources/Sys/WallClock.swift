@@ -1,3 +1,4 @@
+internal import CLinux
 internal import Glibc
 
 /// Milliseconds since 1970 (CLOCK_REALTIME): for moments that outlive the process.
