@@ -8,271 +8,286 @@ import Sys
 import Testing
 import Wire
 
-/// Real traffic against every kind of limit, each way.
-@Suite(.serialized, .enabled(if: Lab.isAvailable())) struct LimitTests {
-    // MARK: Bandwidth
+// Inside the other tests of the manager: all of them have the lab's own namespace, one at a time.
+extension ManagerTests {
+    /// Real traffic against every kind of limit, each way.
+    @Suite(.serialized) struct LimitTests {
+        // MARK: Bandwidth
 
-    @Test(arguments: Direction.allCases)
-    func `an endpoint's bandwidth is what its policy says, and changes without a break`(direction: Direction)
-        async throws
-    {
-        try await LimitLab.with { lab in
-            let address = lab.server.addresses[0]
-            var policy = lab.limits()
-            // The client sends: that is the server's ingress. For the server's egress it sends itself.
-            policy.limits[direction].bandwidth = Bandwidth(kilobits: 20_000)
-            try await lab.manager.apply([policy])
-            let stream = try Stream(from: lab.client, to: lab.web, address, port: 80)
-            let way: Stream.Way = direction == .ingress ? .there : .back
-            try expect(20, stream, way)
-            let free = try stream.megabits(way == .there ? .back : .there, seconds: 0.3)
-            #expect(free > 100, "\(free) Mbit/s the other way")
+        @Test(arguments: Direction.allCases)
+        func `an endpoint's bandwidth is what its policy says, and changes without a break`(
+            direction: Direction
+        )
+            async throws
+        {
+            try await LimitLab.with { lab in
+                let address = lab.server.addresses[0]
+                var policy = lab.limits()
+                // The client sends: that is the server's ingress. For the server's egress it sends itself.
+                policy.limits[direction].bandwidth = Bandwidth(kilobits: 20_000)
+                try await lab.manager.apply([policy])
+                let stream = try Stream(from: lab.client, to: lab.web, address, port: 80)
+                let way: Stream.Way = direction == .ingress ? .there : .back
+                try expect(20, stream, way)
+                let free = try stream.megabits(way == .there ? .back : .there, seconds: 0.3)
+                #expect(free > 100, "\(free) Mbit/s the other way")
 
-            policy.limits[direction].bandwidth = Bandwidth(kilobits: 60_000)
-            try await lab.manager.apply([policy])
-            try expect(60, stream, way)
+                policy.limits[direction].bandwidth = Bandwidth(kilobits: 60_000)
+                try await lab.manager.apply([policy])
+                try expect(60, stream, way)
 
-            try await lab.manager.deletePolicy(policy.name)
-            let unlimited = try stream.megabits(way, seconds: 0.5)
-            #expect(unlimited > 200, "\(unlimited) Mbit/s")
-            #expect(try lab.traces().isEmpty, "no ifb and no qdisc is left")
-        }
-    }
-
-    /// Within 15 %. A busy machine may be too slow for a rate, and gets two more chances; too fast it must never
-    /// be.
-    private func expect(_ megabits: Double, _ stream: Stream, _ way: Stream.Way) throws {
-        var measured: [Double] = []
-        for _ in 0..<3 {
-            measured.append(try stream.megabits(way, seconds: 1.2))
-            if measured[measured.count - 1] > megabits * 0.85 { break }
-        }
-        let last = measured[measured.count - 1]
-        #expect(last > megabits * 0.85 && measured.allSatisfy { $0 < megabits * 1.15 }, "\(measured) Mbit/s")
-    }
-
-    @Test func `what waits too long is dropped and counted with its reason`() async throws {
-        try await LimitLab.with { lab in
-            var policy = lab.limits()
-            policy.limits.egress.bandwidth = Bandwidth(kilobits: 1_000)
-            try await lab.manager.apply([policy])
-            let sent = try lab.datagrams(
-                2_000, size: 1000, from: lab.web, to: lab.other.addresses[0], at: lab.client)
-            #expect(sent < 1_000)
-            let reasons = try await lab.server.statistics().denials
-            let drops = reasons.first { $0.reason == .limit(.init(.bandwidth, .endpoint(.egress, "web"))) }
-            #expect((drops?.packets ?? 0) > 1_000, "\(reasons)")
-        }
-    }
-
-    @Test func `a shaped endpoint is found by the next manager, mended, and leaves nothing behind`()
-        async throws
-    {
-        let directory = try TemporaryDirectory()
-        let web = try Box()
-        var first: NetworkManager? = try await LimitLab.manager(directory)
-        _ = try await first?.createNetwork(NetworkRequest(name: "shop"))
-        try await first?.apply([
-            FirewallPolicy(
-                name: "limits", selector: EndpointSelector(), directions: [],
-                limits: EndpointLimits(
-                    ingress: TrafficLimit(packets: 1_000, bandwidth: Bandwidth(kilobits: 20_000)),
-                    egress: TrafficLimit(packets: 1_000, bandwidth: Bandwidth(kilobits: 20_000))))
-        ])
-        _ = try await first?.assign(
-            containerID: "c-web", network: "shop", namespace: .path(web.path), name: "web")
-        let made = try traces()
-        #expect(made.count == 4, "\(made)")
-        await first?.stop()
-        first = nil
-
-        var second: NetworkManager? = try await LimitLab.manager(directory)
-        #expect(try traces() == made, "adopted as they are")
-        await second?.stop()
-        second = nil
-
-        // Somebody takes everything away while nobody looks.
-        var socket = try NetlinkSocket<RouteProtocol>()
-        for link in try links(&socket) where link.kind == "ifb" {
-            try socket.perform(.deleteLink(.index(link.index)))
-        }
-        let third = try await LimitLab.manager(directory)
-        #expect(
-            try traces().map(\.description).map(withoutIndex) == made.map(\.description).map(withoutIndex))
-        try await third.release(containerID: "c-web")
-        #expect(try traces().isEmpty)
-        try await third.tearDown()
-    }
-
-    @Test func `whoever takes a limit of bandwidth away sees it come back`() async throws {
-        try await LimitLab.with { lab in
-            var policy = lab.limits()
-            policy.limits.ingress.bandwidth = Bandwidth(kilobits: 20_000)
-            policy.limits.egress.bandwidth = Bandwidth(kilobits: 20_000)
-            try await lab.manager.apply([policy])
-            let made = try traces().map(withoutIndex)
-            var socket = try NetlinkSocket<RouteProtocol>()
-            let port = try #require(
-                try links(&socket).first { $0.name == lab.server.endpoint.hostInterfaceName })
-            let shaper = try #require(try links(&socket).first { $0.kind == "ifb" })
-            for qdisc in try socket.dump(.listQdiscs).map(Qdisc.init) where qdisc.link == port.index {
-                try socket.perform(
-                    .deleteQdisc(link: qdisc.link, handle: qdisc.handle, parent: qdisc.parent))
+                try await lab.manager.deletePolicy(policy.name)
+                let unlimited = try stream.megabits(way, seconds: 0.5)
+                #expect(unlimited > 200, "\(unlimited) Mbit/s")
+                #expect(try lab.traces().isEmpty, "no ifb and no qdisc is left")
             }
-            try await LimitLab.soon { try traces().map(withoutIndex) == made }
-            try socket.perform(.deleteLink(.index(shaper.index)))
-            try await LimitLab.soon { try traces().map(withoutIndex) == made }
-            let stream = try Stream(from: lab.client, to: lab.web, lab.server.addresses[0], port: 80)
-            try expect(20, stream, .there)
-            try expect(20, stream, .back)
         }
-    }
 
-    // MARK: Packets
-
-    @Test(arguments: Direction.allCases)
-    func `packets a second are counted for endpoints with a limit, in established flows too`(
-        direction: Direction
-    ) async throws {
-        try await LimitLab.with { lab in
-            var policy = lab.limits()
-            let there = direction == .ingress
-            let (from, to, at) =
-                there
-                ? (lab.client, lab.server.addresses[0], lab.web)
-                : (lab.web, lab.other.addresses[0], lab.client)
-            #expect(try lab.datagrams(500, size: 10, from: from, to: to, at: at) == 500)
-            policy.limits[direction].packets = 100
-            try await lab.manager.apply([policy])
-            let passed = try lab.datagrams(500, size: 10, from: from, to: to, at: at)
-            #expect((10...60).contains(passed), "\(passed) of 500 at once passed 100 a second")
-            let reasons = try await lab.server.statistics().denials
-            let dropped = reasons.first { $0.reason == .limit(.init(.packets, .endpoint(direction, "web"))) }
-            #expect(dropped?.packets == UInt64(500 - passed), "\(reasons)")
-
-            policy.limits[direction].packets = nil
-            policy.limits[direction].connections = 1_000_000
-            try await lab.manager.apply([policy])
-            #expect(try lab.datagrams(500, size: 10, from: from, to: to, at: at) == 500)
+        /// Within 15 %. A busy machine may be too slow for a rate, and gets two more chances; too fast it must never
+        /// be.
+        private func expect(_ megabits: Double, _ stream: Stream, _ way: Stream.Way) throws {
+            var measured: [Double] = []
+            for _ in 0..<3 {
+                measured.append(try stream.megabits(way, seconds: 1.2))
+                if measured[measured.count - 1] > megabits * 0.85 { break }
+            }
+            let last = measured[measured.count - 1]
+            #expect(
+                last > megabits * 0.85 && measured.allSatisfy { $0 < megabits * 1.15 }, "\(measured) Mbit/s")
         }
-    }
 
-    // MARK: Connections
-
-    @Test(arguments: IPFamily.allCases)
-    func `new connections a second are counted for the endpoint in both families together`(family: IPFamily)
-        async throws
-    {
-        try await LimitLab.with { lab in
-            let server = try #require(lab.server.endpoint.address(family))
-            #expect(try lab.connections(40, from: lab.client, to: server, at: lab.web) == 40)
-            var policy = lab.limits()
-            policy.limits.ingress.connections = 10
-            try await lab.manager.apply([policy])
-            #expect((10...13).contains(try lab.connections(40, from: lab.client, to: server, at: lab.web)))
-            let six = try #require(lab.server.endpoint.address(family == .v4 ? .v6 : .v4))
-            #expect(try lab.connections(40, from: lab.client, to: six, at: lab.web) <= 4, "one bucket")
-            let reasons = try await lab.server.statistics().denials.map(\.reason)
-            #expect(reasons == [.limit(.init(.connections, .endpoint(.ingress, "web")))])
-
-            policy.limits = EndpointLimits(egress: TrafficLimit(connections: 10))
-            try await lab.manager.apply([policy])
-            #expect(try lab.connections(40, from: lab.client, to: server, at: lab.web) == 40)
-            let client = try #require(lab.other.endpoint.address(family))
-            #expect((10...13).contains(try lab.connections(40, from: lab.web, to: client, at: lab.client)))
+        @Test func `what waits too long is dropped and counted with its reason`() async throws {
+            try await LimitLab.with { lab in
+                var policy = lab.limits()
+                policy.limits.egress.bandwidth = Bandwidth(kilobits: 1_000)
+                try await lab.manager.apply([policy])
+                let sent = try lab.datagrams(
+                    2_000, size: 1000, from: lab.web, to: lab.other.addresses[0], at: lab.client)
+                #expect(sent < 1_000)
+                let reasons = try await lab.server.statistics().denials
+                let drops = reasons.first {
+                    $0.reason == .limit(.init(.bandwidth, .endpoint(.egress, "web")))
+                }
+                #expect((drops?.packets ?? 0) > 1_000, "\(reasons)")
+            }
         }
-    }
 
-    // MARK: Rules
-
-    @Test(arguments: IPFamily.allCases)
-    func `a rule's limits hold for what it allows and for nothing else`(family: IPFamily) async throws {
-        try await LimitLab.with { lab in
-            let server = try #require(lab.server.endpoint.address(family))
-            var policy = FirewallPolicy(
-                name: "limits", selector: EndpointSelector(endpoints: ["web"]),
-                ingress: [
-                    PolicyRule(ports: [PortMatch(.tcp, 80...80)], limit: TrafficLimit(connections: 5)),
-                    PolicyRule(
-                        ports: [PortMatch(.udp, 9...9)], limit: TrafficLimit(packets: 100)),
-                    PolicyRule(),
-                ], egress: [PolicyRule()])
-            try await lab.manager.deletePolicy("open")
-            try await lab.manager.apply([
-                policy,
+        @Test func `a shaped endpoint is found by the next manager, mended, and leaves nothing behind`()
+            async throws
+        {
+            let directory = try TemporaryDirectory()
+            let web = try Box()
+            var first: NetworkManager? = try await LimitLab.manager(directory)
+            _ = try await first?.createNetwork(NetworkRequest(name: "shop"))
+            try await first?.apply([
                 FirewallPolicy(
-                    name: "client", selector: EndpointSelector(endpoints: ["client"]),
-                    ingress: [PolicyRule()],
-                    // Both sides have a limit for the same connection: each holds.
-                    egress: [PolicyRule(limit: TrafficLimit(connections: 30))]),
+                    name: "limits", selector: EndpointSelector(), directions: [],
+                    limits: EndpointLimits(
+                        ingress: TrafficLimit(packets: 1_000, bandwidth: Bandwidth(kilobits: 20_000)),
+                        egress: TrafficLimit(packets: 1_000, bandwidth: Bandwidth(kilobits: 20_000))))
             ])
-            let limited = try lab.connections(20, from: lab.client, to: server, at: lab.web, port: 80)
-            #expect((5...7).contains(limited), "\(limited)")
-            let free = try lab.connections(20, from: lab.client, to: server, at: lab.web, port: 81)
-            #expect((10...20).contains(free), "\(free)")
-            _ = try lab.connections(40, from: lab.client, to: server, at: lab.web, port: 81)
-            let rule = { (name: String, list: RuleList, number: Int) in
-                RuleReference(policy: name, list: list, number: number)
+            _ = try await first?.assign(
+                containerID: "c-web", network: "shop", namespace: .path(web.path), name: "web")
+            let made = try traces()
+            #expect(made.count == 4, "\(made)")
+            await first?.stop()
+            first = nil
+
+            var second: NetworkManager? = try await LimitLab.manager(directory)
+            #expect(try traces() == made, "adopted as they are")
+            await second?.stop()
+            second = nil
+
+            // Somebody takes everything away while nobody looks.
+            var socket = try NetlinkSocket<RouteProtocol>()
+            for link in try links(&socket) where link.kind == "ifb" {
+                try socket.perform(.deleteLink(.index(link.index)))
             }
-            let reasons = try await lab.server.statistics().denials.map(\.reason)
-            #expect(reasons == [.limit(.init(.connections, .rule(rule("limits", .ingress, 1))))])
-            let others = try await lab.other.statistics().denials.map(\.reason)
-            #expect(others == [.limit(.init(.connections, .rule(rule("client", .egress, 1))))])
-
-            // Datagrams of one flow, first unanswered, then established.
-            let socket = try lab.flow(from: lab.client, to: server, at: lab.web, port: 9)
-            let passed = try socket.send(300)
-            #expect((10...60).contains(passed), "\(passed)")
-            pauseThread(milliseconds: 300)
-            #expect(try socket.exchange())
-            let later = try socket.send(300)
-            #expect((5...60).contains(later), "\(later)")
-
-            // Another limit holds for the flow that is there; none lets it all pass.
-            policy.ingress[1].limit = nil
-            try await lab.manager.apply([policy])
-            #expect(try socket.send(300) == 300)
-            policy.ingress[1].limit = TrafficLimit(packets: 50)
-            try await lab.manager.apply([policy])
-            let again = try socket.send(300)
-            #expect((5...30).contains(again), "\(again)")
+            let third = try await LimitLab.manager(directory)
+            #expect(
+                try traces().map(\.description).map(withoutIndex) == made.map(\.description).map(withoutIndex)
+            )
+            try await third.release(containerID: "c-web")
+            #expect(try traces().isEmpty)
+            try await third.tearDown()
         }
-    }
 
-    @Test func `a rule's bandwidth holds for each way of its connections, also of those that stand`()
-        async throws
-    {
-        try await LimitLab.with { lab in
-            let address = lab.server.addresses[0]
-            let stream = try Stream(from: lab.client, to: lab.web, address, port: 80)
-            #expect(try stream.megabits(.there, seconds: 0.3) > 200)
-            let policy = FirewallPolicy(
-                name: "a-limit", selector: EndpointSelector(endpoints: ["web"]),
-                ingress: [
-                    PolicyRule(
-                        ports: [PortMatch(.tcp, 80...80)],
-                        limit: TrafficLimit(bandwidth: Bandwidth(kilobits: 20_000)))
+        @Test func `whoever takes a limit of bandwidth away sees it come back`() async throws {
+            try await LimitLab.with { lab in
+                var policy = lab.limits()
+                policy.limits.ingress.bandwidth = Bandwidth(kilobits: 20_000)
+                policy.limits.egress.bandwidth = Bandwidth(kilobits: 20_000)
+                try await lab.manager.apply([policy])
+                let made = try traces().map(withoutIndex)
+                var socket = try NetlinkSocket<RouteProtocol>()
+                let port = try #require(
+                    try links(&socket).first { $0.name == lab.server.endpoint.hostInterfaceName })
+                let shaper = try #require(try links(&socket).first { $0.kind == "ifb" })
+                for qdisc in try socket.dump(.listQdiscs).map(Qdisc.init) where qdisc.link == port.index {
+                    try socket.perform(
+                        .deleteQdisc(link: qdisc.link, handle: qdisc.handle, parent: qdisc.parent))
+                }
+                try await LimitLab.soon { try traces().map(withoutIndex) == made }
+                try socket.perform(.deleteLink(.index(shaper.index)))
+                try await LimitLab.soon { try traces().map(withoutIndex) == made }
+                let stream = try Stream(from: lab.client, to: lab.web, lab.server.addresses[0], port: 80)
+                try expect(20, stream, .there)
+                try expect(20, stream, .back)
+            }
+        }
+
+        // MARK: Packets
+
+        @Test(arguments: Direction.allCases)
+        func `packets a second are counted for endpoints with a limit, in established flows too`(
+            direction: Direction
+        ) async throws {
+            try await LimitLab.with { lab in
+                var policy = lab.limits()
+                let there = direction == .ingress
+                let (from, to, at) =
+                    there
+                    ? (lab.client, lab.server.addresses[0], lab.web)
+                    : (lab.web, lab.other.addresses[0], lab.client)
+                #expect(try lab.datagrams(500, size: 10, from: from, to: to, at: at) == 500)
+                policy.limits[direction].packets = 100
+                try await lab.manager.apply([policy])
+                let passed = try lab.datagrams(500, size: 10, from: from, to: to, at: at)
+                #expect((10...60).contains(passed), "\(passed) of 500 at once passed 100 a second")
+                let reasons = try await lab.server.statistics().denials
+                let dropped = reasons.first {
+                    $0.reason == .limit(.init(.packets, .endpoint(direction, "web")))
+                }
+                #expect(dropped?.packets == UInt64(500 - passed), "\(reasons)")
+
+                policy.limits[direction].packets = nil
+                policy.limits[direction].connections = 1_000_000
+                try await lab.manager.apply([policy])
+                #expect(try lab.datagrams(500, size: 10, from: from, to: to, at: at) == 500)
+            }
+        }
+
+        // MARK: Connections
+
+        @Test(arguments: IPFamily.allCases)
+        func `new connections a second are counted for the endpoint in both families together`(
+            family: IPFamily
+        )
+            async throws
+        {
+            try await LimitLab.with { lab in
+                let server = try #require(lab.server.endpoint.address(family))
+                #expect(try lab.connections(40, from: lab.client, to: server, at: lab.web) == 40)
+                var policy = lab.limits()
+                policy.limits.ingress.connections = 10
+                try await lab.manager.apply([policy])
+                #expect(
+                    (10...13).contains(try lab.connections(40, from: lab.client, to: server, at: lab.web)))
+                let six = try #require(lab.server.endpoint.address(family == .v4 ? .v6 : .v4))
+                #expect(try lab.connections(40, from: lab.client, to: six, at: lab.web) <= 4, "one bucket")
+                let reasons = try await lab.server.statistics().denials.map(\.reason)
+                #expect(reasons == [.limit(.init(.connections, .endpoint(.ingress, "web")))])
+
+                policy.limits = EndpointLimits(egress: TrafficLimit(connections: 10))
+                try await lab.manager.apply([policy])
+                #expect(try lab.connections(40, from: lab.client, to: server, at: lab.web) == 40)
+                let client = try #require(lab.other.endpoint.address(family))
+                #expect(
+                    (10...13).contains(try lab.connections(40, from: lab.web, to: client, at: lab.client)))
+            }
+        }
+
+        // MARK: Rules
+
+        @Test(arguments: IPFamily.allCases)
+        func `a rule's limits hold for what it allows and for nothing else`(family: IPFamily) async throws {
+            try await LimitLab.with { lab in
+                let server = try #require(lab.server.endpoint.address(family))
+                var policy = FirewallPolicy(
+                    name: "limits", selector: EndpointSelector(endpoints: ["web"]),
+                    ingress: [
+                        PolicyRule(ports: [PortMatch(.tcp, 80...80)], limit: TrafficLimit(connections: 5)),
+                        PolicyRule(
+                            ports: [PortMatch(.udp, 9...9)], limit: TrafficLimit(packets: 100)),
+                        PolicyRule(),
+                    ], egress: [PolicyRule()])
+                try await lab.manager.deletePolicy("open")
+                try await lab.manager.apply([
+                    policy,
+                    FirewallPolicy(
+                        name: "client", selector: EndpointSelector(endpoints: ["client"]),
+                        ingress: [PolicyRule()],
+                        // Both sides have a limit for the same connection: each holds.
+                        egress: [PolicyRule(limit: TrafficLimit(connections: 30))]),
                 ])
-            try await lab.manager.apply([policy])
-            let there = try stream.megabits(.there, seconds: 1.5)
-            #expect((8...23).contains(there), "\(there) Mbit/s")
-            let back = try stream.megabits(.back, seconds: 1.5)
-            #expect((8...23).contains(back), "\(back) Mbit/s")
-            let other = try Stream(from: lab.client, to: lab.web, address, port: 81)
-            #expect(try other.megabits(.there, seconds: 0.3) > 200)
+                let limited = try lab.connections(20, from: lab.client, to: server, at: lab.web, port: 80)
+                #expect((5...7).contains(limited), "\(limited)")
+                let free = try lab.connections(20, from: lab.client, to: server, at: lab.web, port: 81)
+                #expect((10...20).contains(free), "\(free)")
+                _ = try lab.connections(40, from: lab.client, to: server, at: lab.web, port: 81)
+                let rule = { (name: String, list: RuleList, number: Int) in
+                    RuleReference(policy: name, list: list, number: number)
+                }
+                let reasons = try await lab.server.statistics().denials.map(\.reason)
+                #expect(reasons == [.limit(.init(.connections, .rule(rule("limits", .ingress, 1))))])
+                let others = try await lab.other.statistics().denials.map(\.reason)
+                #expect(others == [.limit(.init(.connections, .rule(rule("client", .egress, 1))))])
+
+                // Datagrams of one flow, first unanswered, then established.
+                let socket = try lab.flow(from: lab.client, to: server, at: lab.web, port: 9)
+                let passed = try socket.send(300)
+                #expect((10...60).contains(passed), "\(passed)")
+                pauseThread(milliseconds: 300)
+                #expect(try socket.exchange())
+                let later = try socket.send(300)
+                #expect((5...60).contains(later), "\(later)")
+
+                // Another limit holds for the flow that is there; none lets it all pass.
+                policy.ingress[1].limit = nil
+                try await lab.manager.apply([policy])
+                #expect(try socket.send(300) == 300)
+                policy.ingress[1].limit = TrafficLimit(packets: 50)
+                try await lab.manager.apply([policy])
+                let again = try socket.send(300)
+                #expect((5...30).contains(again), "\(again)")
+            }
         }
-    }
 
-    // MARK: Helpers
+        @Test func `a rule's bandwidth holds for each way of its connections, also of those that stand`()
+            async throws
+        {
+            try await LimitLab.with { lab in
+                let address = lab.server.addresses[0]
+                let stream = try Stream(from: lab.client, to: lab.web, address, port: 80)
+                #expect(try stream.megabits(.there, seconds: 0.3) > 200)
+                let policy = FirewallPolicy(
+                    name: "a-limit", selector: EndpointSelector(endpoints: ["web"]),
+                    ingress: [
+                        PolicyRule(
+                            ports: [PortMatch(.tcp, 80...80)],
+                            limit: TrafficLimit(bandwidth: Bandwidth(kilobits: 20_000)))
+                    ])
+                try await lab.manager.apply([policy])
+                let there = try stream.megabits(.there, seconds: 1.5)
+                #expect((8...23).contains(there), "\(there) Mbit/s")
+                let back = try stream.megabits(.back, seconds: 1.5)
+                #expect((8...23).contains(back), "\(back) Mbit/s")
+                let other = try Stream(from: lab.client, to: lab.web, address, port: 81)
+                #expect(try other.megabits(.there, seconds: 0.3) > 200)
+            }
+        }
 
-    private func traces() throws -> [String] { try LimitLab.traces() }
+        // MARK: Helpers
 
-    private func withoutIndex(_ text: String) -> String {
-        String(text.prefix { $0 != "#" })
-    }
+        private func traces() throws -> [String] { try LimitLab.traces() }
 
-    private func links(_ socket: inout NetlinkSocket<RouteProtocol>) throws -> [Link] {
-        try socket.dump(.listLinks()).map(Link.init)
+        private func withoutIndex(_ text: String) -> String {
+            String(text.prefix { $0 != "#" })
+        }
+
+        private func links(_ socket: inout NetlinkSocket<RouteProtocol>) throws -> [Link] {
+            try socket.dump(.listLinks()).map(Link.init)
+        }
     }
 }
 
