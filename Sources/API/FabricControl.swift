@@ -21,6 +21,8 @@ package protocol FabricControl: Sendable {
     /// - Returns: what was released; nothing is no error.
     func release(containerID: String, network: String?) async throws -> [NetworkMember]
     func endpoint(_ name: String) async throws -> NetworkMember
+    /// Everything that limits an endpoint.
+    func limits(_ endpoint: String) async throws -> EffectiveLimits
     /// Those of one network, or all where `network` is nil.
     func endpoints(network: String?) async throws -> [NetworkMember]
 

@@ -160,6 +160,16 @@ public nonisolated struct Forge_Network_V1_Endpoint: @unchecked Sendable {
     set {_uniqueStorage()._ports = newValue}
   }
 
+  /// What limits it, in the answer to GetEndpoint alone; absent where nothing does.
+  public var limits: Forge_Network_V1_EffectiveLimits {
+    get {_storage._limits ?? Forge_Network_V1_EffectiveLimits()}
+    set {_uniqueStorage()._limits = newValue}
+  }
+  /// Returns true if `limits` has been explicitly set.
+  public var hasLimits: Bool {_storage._limits != nil}
+  /// Clears the value of `limits`. Subsequent reads from it will return its default value.
+  public mutating func clearLimits() {_uniqueStorage()._limits = nil}
+
   /// Present while the endpoint is quarantined.
   public var quarantine: Forge_Network_V1_Quarantine {
     get {_storage._quarantine ?? Forge_Network_V1_Quarantine()}
@@ -444,6 +454,59 @@ public nonisolated struct Forge_Network_V1_GetEndpointRequest: Sendable {
   public init() {}
 }
 
+/// Everything that limits an endpoint.
+public nonisolated struct Forge_Network_V1_EffectiveLimits: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Of each kind the strictest of all policies.
+  public var limits: Forge_Network_V1_Limits {
+    get {_limits ?? Forge_Network_V1_Limits()}
+    set {_limits = newValue}
+  }
+  /// Returns true if `limits` has been explicitly set.
+  public var hasLimits: Bool {self._limits != nil}
+  /// Clears the value of `limits`. Subsequent reads from it will return its default value.
+  public mutating func clearLimits() {self._limits = nil}
+
+  /// Limits of rules, which hold for what each of them allows.
+  public var rules: [Forge_Network_V1_EffectiveLimits.Rule] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public nonisolated struct Rule: Sendable {
+    // SwiftProtobuf.Message conformance is added in an extension below. See the
+    // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+    // methods supported on all messages.
+
+    /// The rule, for people.
+    public var rule: String = String()
+
+    /// The policy that it is in.
+    public var policy: String = String()
+
+    public var limit: Forge_Network_V1_TrafficLimit {
+      get {_limit ?? Forge_Network_V1_TrafficLimit()}
+      set {_limit = newValue}
+    }
+    /// Returns true if `limit` has been explicitly set.
+    public var hasLimit: Bool {self._limit != nil}
+    /// Clears the value of `limit`. Subsequent reads from it will return its default value.
+    public mutating func clearLimit() {self._limit = nil}
+
+    public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+    public init() {}
+
+    fileprivate var _limit: Forge_Network_V1_TrafficLimit? = nil
+  }
+
+  public init() {}
+
+  fileprivate var _limits: Forge_Network_V1_Limits? = nil
+}
+
 public nonisolated struct Forge_Network_V1_GetEndpointResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -626,7 +689,7 @@ nonisolated extension Forge_Network_V1_NamedPort: SwiftProtobuf.Message, SwiftPr
 
 nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Endpoint"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}name\0\u{3}container_id\0\u{3}vnet_id\0\u{1}vnet\0\u{1}labels\0\u{1}addresses\0\u{1}mac\0\u{3}interface_name\0\u{3}host_interface_name\0\u{1}mtu\0\u{1}namespace\0\u{1}ports\0\u{2}\u{7}quarantine\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}name\0\u{3}container_id\0\u{3}vnet_id\0\u{1}vnet\0\u{1}labels\0\u{1}addresses\0\u{1}mac\0\u{3}interface_name\0\u{3}host_interface_name\0\u{1}mtu\0\u{1}namespace\0\u{1}ports\0\u{1}limits\0\u{2}\u{6}quarantine\0")
 
   fileprivate class _StorageClass {
     var _id: String = String()
@@ -642,6 +705,7 @@ nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftPro
     var _mtu: UInt32 = 0
     var _namespace: Forge_Network_V1_Namespace? = nil
     var _ports: [Forge_Network_V1_NamedPort] = []
+    var _limits: Forge_Network_V1_EffectiveLimits? = nil
     var _quarantine: Forge_Network_V1_Quarantine? = nil
 
       // This property is used as the initial default value for new instances of the type.
@@ -666,6 +730,7 @@ nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftPro
       _mtu = source._mtu
       _namespace = source._namespace
       _ports = source._ports
+      _limits = source._limits
       _quarantine = source._quarantine
     }
   }
@@ -698,6 +763,7 @@ nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftPro
         case 11: try { try decoder.decodeSingularUInt32Field(value: &_storage._mtu) }()
         case 12: try { try decoder.decodeSingularMessageField(value: &_storage._namespace) }()
         case 13: try { try decoder.decodeRepeatedMessageField(value: &_storage._ports) }()
+        case 14: try { try decoder.decodeSingularMessageField(value: &_storage._limits) }()
         case 20: try { try decoder.decodeSingularMessageField(value: &_storage._quarantine) }()
         default: break
         }
@@ -750,6 +816,9 @@ nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftPro
       if !_storage._ports.isEmpty {
         try visitor.visitRepeatedMessageField(value: _storage._ports, fieldNumber: 13)
       }
+      try { if let v = _storage._limits {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 14)
+      } }()
       try { if let v = _storage._quarantine {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 20)
       } }()
@@ -775,6 +844,7 @@ nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftPro
         if _storage._mtu != rhs_storage._mtu {return false}
         if _storage._namespace != rhs_storage._namespace {return false}
         if _storage._ports != rhs_storage._ports {return false}
+        if _storage._limits != rhs_storage._limits {return false}
         if _storage._quarantine != rhs_storage._quarantine {return false}
         return true
       }
@@ -1257,6 +1327,89 @@ nonisolated extension Forge_Network_V1_GetEndpointRequest: SwiftProtobuf.Message
 
   public static func ==(lhs: Forge_Network_V1_GetEndpointRequest, rhs: Forge_Network_V1_GetEndpointRequest) -> Bool {
     if lhs.name != rhs.name {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Forge_Network_V1_EffectiveLimits: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".EffectiveLimits"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}limits\0\u{1}rules\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._limits) }()
+      case 2: try { try decoder.decodeRepeatedMessageField(value: &self.rules) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._limits {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    if !self.rules.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.rules, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Forge_Network_V1_EffectiveLimits, rhs: Forge_Network_V1_EffectiveLimits) -> Bool {
+    if lhs._limits != rhs._limits {return false}
+    if lhs.rules != rhs.rules {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Forge_Network_V1_EffectiveLimits.Rule: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = Forge_Network_V1_EffectiveLimits.protoMessageName + ".Rule"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}rule\0\u{1}policy\0\u{1}limit\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.rule) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.policy) }()
+      case 3: try { try decoder.decodeSingularMessageField(value: &self._limit) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.rule.isEmpty {
+      try visitor.visitSingularStringField(value: self.rule, fieldNumber: 1)
+    }
+    if !self.policy.isEmpty {
+      try visitor.visitSingularStringField(value: self.policy, fieldNumber: 2)
+    }
+    try { if let v = self._limit {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Forge_Network_V1_EffectiveLimits.Rule, rhs: Forge_Network_V1_EffectiveLimits.Rule) -> Bool {
+    if lhs.rule != rhs.rule {return false}
+    if lhs.policy != rhs.policy {return false}
+    if lhs._limit != rhs._limit {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

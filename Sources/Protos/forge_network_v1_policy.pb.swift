@@ -271,6 +271,83 @@ public nonisolated struct Forge_Network_V1_Peers: Sendable {
   public init() {}
 }
 
+/// Bounds on traffic a second, for each endpoint by itself; absent is none.
+public nonisolated struct Forge_Network_V1_TrafficLimit: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// New connections, 1 to 1000000.
+  public var connections: UInt32 {
+    get {_connections ?? 0}
+    set {_connections = newValue}
+  }
+  /// Returns true if `connections` has been explicitly set.
+  public var hasConnections: Bool {self._connections != nil}
+  /// Clears the value of `connections`. Subsequent reads from it will return its default value.
+  public mutating func clearConnections() {self._connections = nil}
+
+  /// Packets, 1 to 10000000.
+  public var packets: UInt32 {
+    get {_packets ?? 0}
+    set {_packets = newValue}
+  }
+  /// Returns true if `packets` has been explicitly set.
+  public var hasPackets: Bool {self._packets != nil}
+  /// Clears the value of `packets`. Subsequent reads from it will return its default value.
+  public mutating func clearPackets() {self._packets = nil}
+
+  /// Kilobits (of 1000 bits), 16 to 100000000.
+  public var bandwidthKbit: UInt32 {
+    get {_bandwidthKbit ?? 0}
+    set {_bandwidthKbit = newValue}
+  }
+  /// Returns true if `bandwidthKbit` has been explicitly set.
+  public var hasBandwidthKbit: Bool {self._bandwidthKbit != nil}
+  /// Clears the value of `bandwidthKbit`. Subsequent reads from it will return its default value.
+  public mutating func clearBandwidthKbit() {self._bandwidthKbit = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _connections: UInt32? = nil
+  fileprivate var _packets: UInt32? = nil
+  fileprivate var _bandwidthKbit: UInt32? = nil
+}
+
+/// Bounds on what comes in to an endpoint, and on what goes out of it.
+public nonisolated struct Forge_Network_V1_Limits: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var ingress: Forge_Network_V1_TrafficLimit {
+    get {_ingress ?? Forge_Network_V1_TrafficLimit()}
+    set {_ingress = newValue}
+  }
+  /// Returns true if `ingress` has been explicitly set.
+  public var hasIngress: Bool {self._ingress != nil}
+  /// Clears the value of `ingress`. Subsequent reads from it will return its default value.
+  public mutating func clearIngress() {self._ingress = nil}
+
+  public var egress: Forge_Network_V1_TrafficLimit {
+    get {_egress ?? Forge_Network_V1_TrafficLimit()}
+    set {_egress = newValue}
+  }
+  /// Returns true if `egress` has been explicitly set.
+  public var hasEgress: Bool {self._egress != nil}
+  /// Clears the value of `egress`. Subsequent reads from it will return its default value.
+  public mutating func clearEgress() {self._egress = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _ingress: Forge_Network_V1_TrafficLimit? = nil
+  fileprivate var _egress: Forge_Network_V1_TrafficLimit? = nil
+}
+
 /// One rule: peers and ports that it speaks of.
 public nonisolated struct Forge_Network_V1_Rule: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
@@ -297,12 +374,24 @@ public nonisolated struct Forge_Network_V1_Rule: Sendable {
   /// Clears the value of `ports`. Subsequent reads from it will return its default value.
   public mutating func clearPorts() {self._ports = nil}
 
+  /// Bounds on what the rule allows, for each selected endpoint; of packets and bandwidth each way by itself. Absent
+  /// is none, and the only choice for a rule that denies.
+  public var limit: Forge_Network_V1_TrafficLimit {
+    get {_limit ?? Forge_Network_V1_TrafficLimit()}
+    set {_limit = newValue}
+  }
+  /// Returns true if `limit` has been explicitly set.
+  public var hasLimit: Bool {self._limit != nil}
+  /// Clears the value of `limit`. Subsequent reads from it will return its default value.
+  public mutating func clearLimit() {self._limit = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _peers: Forge_Network_V1_Peers? = nil
   fileprivate var _ports: Forge_Network_V1_PortRanges? = nil
+  fileprivate var _limit: Forge_Network_V1_TrafficLimit? = nil
 }
 
 /// What the endpoints that it selects may do. Deny beats allow; what nobody allows is denied.
@@ -353,7 +442,7 @@ public nonisolated struct Forge_Network_V1_Policy: @unchecked Sendable {
   /// Clears the value of `trustedPeers`. Subsequent reads from it will return its default value.
   public mutating func clearTrustedPeers() {_uniqueStorage()._trustedPeers = nil}
 
-  /// New connections a second that each selected endpoint accepts; absent is no limit.
+  /// Shorthand for `limits.ingress.connections`; where both are given they are equal.
   public var rateLimit: UInt32 {
     get {_storage._rateLimit ?? 0}
     set {_uniqueStorage()._rateLimit = newValue}
@@ -412,6 +501,16 @@ public nonisolated struct Forge_Network_V1_Policy: @unchecked Sendable {
     get {_storage._document}
     set {_uniqueStorage()._document = newValue}
   }
+
+  /// Bounds that hold for each selected endpoint, whatever the directions.
+  public var limits: Forge_Network_V1_Limits {
+    get {_storage._limits ?? Forge_Network_V1_Limits()}
+    set {_uniqueStorage()._limits = newValue}
+  }
+  /// Returns true if `limits` has been explicitly set.
+  public var hasLimits: Bool {_storage._limits != nil}
+  /// Clears the value of `limits`. Subsequent reads from it will return its default value.
+  public mutating func clearLimits() {_uniqueStorage()._limits = nil}
 
   /// Not output only; unspecified is enforce.
   public var mode: Forge_Network_V1_Policy.Mode {
@@ -1355,9 +1454,92 @@ nonisolated extension Forge_Network_V1_Peers: SwiftProtobuf.Message, SwiftProtob
   }
 }
 
+nonisolated extension Forge_Network_V1_TrafficLimit: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".TrafficLimit"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}connections\0\u{1}packets\0\u{3}bandwidth_kbit\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self._connections) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self._packets) }()
+      case 3: try { try decoder.decodeSingularUInt32Field(value: &self._bandwidthKbit) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._connections {
+      try visitor.visitSingularUInt32Field(value: v, fieldNumber: 1)
+    } }()
+    try { if let v = self._packets {
+      try visitor.visitSingularUInt32Field(value: v, fieldNumber: 2)
+    } }()
+    try { if let v = self._bandwidthKbit {
+      try visitor.visitSingularUInt32Field(value: v, fieldNumber: 3)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Forge_Network_V1_TrafficLimit, rhs: Forge_Network_V1_TrafficLimit) -> Bool {
+    if lhs._connections != rhs._connections {return false}
+    if lhs._packets != rhs._packets {return false}
+    if lhs._bandwidthKbit != rhs._bandwidthKbit {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Forge_Network_V1_Limits: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".Limits"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ingress\0\u{1}egress\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._ingress) }()
+      case 2: try { try decoder.decodeSingularMessageField(value: &self._egress) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._ingress {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    try { if let v = self._egress {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Forge_Network_V1_Limits, rhs: Forge_Network_V1_Limits) -> Bool {
+    if lhs._ingress != rhs._ingress {return false}
+    if lhs._egress != rhs._egress {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
 nonisolated extension Forge_Network_V1_Rule: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Rule"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}peers\0\u{1}ports\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}peers\0\u{1}ports\0\u{1}limit\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1367,6 +1549,7 @@ nonisolated extension Forge_Network_V1_Rule: SwiftProtobuf.Message, SwiftProtobu
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularMessageField(value: &self._peers) }()
       case 2: try { try decoder.decodeSingularMessageField(value: &self._ports) }()
+      case 3: try { try decoder.decodeSingularMessageField(value: &self._limit) }()
       default: break
       }
     }
@@ -1383,12 +1566,16 @@ nonisolated extension Forge_Network_V1_Rule: SwiftProtobuf.Message, SwiftProtobu
     try { if let v = self._ports {
       try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
     } }()
+    try { if let v = self._limit {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Forge_Network_V1_Rule, rhs: Forge_Network_V1_Rule) -> Bool {
     if lhs._peers != rhs._peers {return false}
     if lhs._ports != rhs._ports {return false}
+    if lhs._limit != rhs._limit {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1396,7 +1583,7 @@ nonisolated extension Forge_Network_V1_Rule: SwiftProtobuf.Message, SwiftProtobu
 
 nonisolated extension Forge_Network_V1_Policy: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Policy"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}selector\0\u{1}directions\0\u{3}allow_ports\0\u{3}trusted_peers\0\u{3}rate_limit\0\u{1}ingress\0\u{1}egress\0\u{3}ingress_deny\0\u{3}egress_deny\0\u{1}dialect\0\u{1}tier\0\u{1}priority\0\u{1}rules\0\u{1}document\0\u{2}\u{5}mode\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}selector\0\u{1}directions\0\u{3}allow_ports\0\u{3}trusted_peers\0\u{3}rate_limit\0\u{1}ingress\0\u{1}egress\0\u{3}ingress_deny\0\u{3}egress_deny\0\u{1}dialect\0\u{1}tier\0\u{1}priority\0\u{1}rules\0\u{1}document\0\u{1}limits\0\u{2}\u{4}mode\0")
 
   fileprivate class _StorageClass {
     var _name: String = String()
@@ -1414,6 +1601,7 @@ nonisolated extension Forge_Network_V1_Policy: SwiftProtobuf.Message, SwiftProto
     var _priority: UInt32 = 0
     var _rules: UInt32 = 0
     var _document: String = String()
+    var _limits: Forge_Network_V1_Limits? = nil
     var _mode: Forge_Network_V1_Policy.Mode = .unspecified
 
       // This property is used as the initial default value for new instances of the type.
@@ -1440,6 +1628,7 @@ nonisolated extension Forge_Network_V1_Policy: SwiftProtobuf.Message, SwiftProto
       _priority = source._priority
       _rules = source._rules
       _document = source._document
+      _limits = source._limits
       _mode = source._mode
     }
   }
@@ -1474,6 +1663,7 @@ nonisolated extension Forge_Network_V1_Policy: SwiftProtobuf.Message, SwiftProto
         case 13: try { try decoder.decodeSingularUInt32Field(value: &_storage._priority) }()
         case 14: try { try decoder.decodeSingularUInt32Field(value: &_storage._rules) }()
         case 15: try { try decoder.decodeSingularStringField(value: &_storage._document) }()
+        case 16: try { try decoder.decodeSingularMessageField(value: &_storage._limits) }()
         case 20: try { try decoder.decodeSingularEnumField(value: &_storage._mode) }()
         default: break
         }
@@ -1532,6 +1722,9 @@ nonisolated extension Forge_Network_V1_Policy: SwiftProtobuf.Message, SwiftProto
       if !_storage._document.isEmpty {
         try visitor.visitSingularStringField(value: _storage._document, fieldNumber: 15)
       }
+      try { if let v = _storage._limits {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 16)
+      } }()
       if _storage._mode != .unspecified {
         try visitor.visitSingularEnumField(value: _storage._mode, fieldNumber: 20)
       }
@@ -1559,6 +1752,7 @@ nonisolated extension Forge_Network_V1_Policy: SwiftProtobuf.Message, SwiftProto
         if _storage._priority != rhs_storage._priority {return false}
         if _storage._rules != rhs_storage._rules {return false}
         if _storage._document != rhs_storage._document {return false}
+        if _storage._limits != rhs_storage._limits {return false}
         if _storage._mode != rhs_storage._mode {return false}
         return true
       }

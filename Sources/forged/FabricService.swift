@@ -105,6 +105,7 @@ private struct FabricDesk: FabricControl {
         try await manager.release(containerID: containerID, network: network)
     }
     func endpoint(_ name: String) async throws -> NetworkMember { try await manager.endpoint(name) }
+    func limits(_ endpoint: String) async throws -> EffectiveLimits { try await manager.limits(endpoint) }
     func endpoints(network: String?) async throws -> [NetworkMember] {
         try await manager.endpoints(network: network)
     }

@@ -88,6 +88,16 @@ actor MemoryFabric: FabricControl {
         return member
     }
 
+    func limits(_ endpoint: String) throws -> EffectiveLimits {
+        EffectiveLimits(
+            endpoint: EndpointLimits(egress: TrafficLimit(bandwidth: Bandwidth(kilobits: 20_000))),
+            rules: [
+                .init(
+                    reference: RuleReference(policy: "p", list: .ingress, number: 2),
+                    limit: TrafficLimit(connections: 5))
+            ])
+    }
+
     func endpoints(network: String?) -> [NetworkMember] {
         members.filter { network == nil || $0.network.name == network }
     }

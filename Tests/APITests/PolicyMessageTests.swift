@@ -17,11 +17,30 @@ import Wire
                 .endpoints(EndpointSelector()),
                 .cidr(try CIDR("10.0.0.0/8"), except: [try CIDR("10.1.0.0/16")]),
             ],
-            rateLimit: 5, ingress: [PolicyRule(), PolicyRule(peers: [], ports: [])],
+            limits: EndpointLimits(
+                ingress: TrafficLimit(connections: 5, packets: 7),
+                egress: TrafficLimit(bandwidth: Bandwidth(kilobits: 100_000_000))),
+            ingress: [
+                PolicyRule(), PolicyRule(peers: [], ports: []),
+                PolicyRule(
+                    limit: TrafficLimit(connections: 1, packets: 2, bandwidth: Bandwidth(kilobits: 16))),
+            ],
             egress: [PolicyRule(ports: [PortMatch(.tcp, 1...65_535)])],
             ingressDeny: [PolicyRule(peers: nil, ports: [])],
             egressDeny: [PolicyRule(peers: [.endpoints(EndpointSelector(endpoints: []))])])
         #expect(try FirewallPolicy(Forge_Network_V1_Policy(policy)) == policy)
+    }
+
+    @Test func `takes the short form of a limit, alone or beside the long one that says the same`() throws {
+        var message = Forge_Network_V1_Policy.with {
+            $0.name = "p"
+            $0.rateLimit = 5
+        }
+        #expect(try FirewallPolicy(message).limits.ingress == TrafficLimit(connections: 5))
+        message.limits.ingress.packets = 7
+        #expect(try FirewallPolicy(message).limits.ingress == TrafficLimit(connections: 5, packets: 7))
+        message.limits.ingress.connections = 6
+        expectInvalid("policy p: rateLimit \"5\": is short for") { try FirewallPolicy(message) }
     }
 
     @Test func `takes a policy without directions for both`() throws {

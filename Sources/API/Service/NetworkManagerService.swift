@@ -84,8 +84,13 @@ struct NetworkManagerService: Forge_Network_V1_NetworkManager.SimpleServiceProto
         request: Forge_Network_V1_GetEndpointRequest, context: ServerContext
     ) async throws -> Forge_Network_V1_GetEndpointResponse {
         try await answering {
-            let member = try await control.endpoint(Bounds.reference(request.name, "endpoint"))
-            return .with { $0.endpoint = .init(member) }
+            let name = try Bounds.reference(request.name, "endpoint")
+            let member = try await control.endpoint(name)
+            let limits = try await control.limits(name)
+            return .with {
+                $0.endpoint = .init(member)
+                if limits != EffectiveLimits() { $0.endpoint.limits = .init(limits) }
+            }
         }
     }
 

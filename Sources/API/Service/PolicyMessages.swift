@@ -24,7 +24,8 @@ extension FirewallPolicy {
                 rules.append(
                     PolicyRule(
                         peers: message.hasPeers ? try readPeers(message.peers, field + ".peers") : nil,
-                        ports: message.hasPorts ? try readPorts(message.ports, field + ".ports") : nil))
+                        ports: message.hasPorts ? try readPorts(message.ports, field + ".ports") : nil,
+                        limit: message.hasLimit ? TrafficLimit(message.limit) : nil))
             }
             return rules
         }
@@ -34,13 +35,19 @@ extension FirewallPolicy {
         guard let mode = modes[message.mode] else {
             throw .invalid(field("mode"), "\(message.mode.rawValue)", "is neither enforce nor audit")
         }
+        let limits = EndpointLimits(message.limits)
+        if message.hasRateLimit, let limit = limits.ingress.connections, limit != Int(message.rateLimit) {
+            throw .invalid(
+                field("rateLimit"), "\(message.rateLimit)",
+                "is short for limits.ingress.connections, which is \(limit)")
+        }
         self.init(
             name: message.name, selector: EndpointSelector(message.selector),
             directions: directions.isEmpty ? [.ingress, .egress] : directions,
             allowPorts: message.hasAllowPorts ? try readPorts(message.allowPorts, field("allowPorts")) : nil,
             trustedPeers: message.hasTrustedPeers
                 ? try readPeers(message.trustedPeers, field("trustedPeers")) : nil,
-            rateLimit: message.hasRateLimit ? Int(message.rateLimit) : nil,
+            rateLimit: message.hasRateLimit ? Int(message.rateLimit) : nil, limits: limits,
             ingress: try rules("ingress", message.ingress), egress: try rules("egress", message.egress),
             ingressDeny: try rules("ingressDeny", message.ingressDeny),
             egressDeny: try rules("egressDeny", message.egressDeny))
@@ -150,6 +157,7 @@ extension Forge_Network_V1_Policy {
         if let ports = policy.allowPorts { allowPorts = .init(ports) }
         if let peers = policy.trustedPeers { trustedPeers = .init(peers) }
         if let limit = policy.rateLimit { rateLimit = UInt32(clamping: limit) }
+        if !policy.limits.isEmpty { limits = .init(policy.limits) }
         ingress = policy.ingress.map { .init($0) }
         egress = policy.egress.map { .init($0) }
         ingressDeny = policy.ingressDeny.map { .init($0) }
@@ -193,6 +201,7 @@ extension Forge_Network_V1_Rule {
         self.init()
         if let peers = rule.peers { self.peers = .init(peers) }
         if let ports = rule.ports { self.ports = .init(ports) }
+        if let limit = rule.limit { self.limit = .init(limit) }
     }
 }
 

@@ -89,9 +89,24 @@ struct PolicyList: AsyncParsableCommand {
                 Column("TIER") { $0.tier == "standard" ? $0.tier : "\($0.tier) \($0.priority)" },
                 Column("RULES") { "\($0.rules)" },
                 Column("MODE") { $0.mode == .audit ? "audit" : "enforce" },
-                Column("RATE LIMIT") { $0.hasRateLimit ? "\($0.rateLimit)/s" : "" },
+                Column("LIMITS") { PolicyList.text($0.limits) },
             ],
             quietly: \.name)
+    }
+
+    /// `in 100 connections/s 20mbit, out 500 packets/s`.
+    private static func text(_ limits: Forge_Network_V1_Limits) -> String {
+        func text(_ side: String, _ limit: Forge_Network_V1_TrafficLimit) -> String? {
+            var parts: [String] = []
+            if limit.hasConnections { parts.append("\(limit.connections) connections/s") }
+            if limit.hasPackets { parts.append("\(limit.packets) packets/s") }
+            if limit.hasBandwidthKbit {
+                parts.append(Bandwidth(kilobits: Int(limit.bandwidthKbit)).description)
+            }
+            return parts.isEmpty ? nil : ([side] + parts).joined(separator: " ")
+        }
+        return [text("in", limits.ingress), text("out", limits.egress)].compactMap(\.self)
+            .joined(separator: ", ")
     }
 
     private static func text(_ selector: Forge_Network_V1_Selector) -> String {
