@@ -74,7 +74,7 @@ import Wire
         #expect(mark(81) & 0xffff_0000 == 0 && mark(81) > 1)
         #expect(mark(80) & 0xffff == mark(81) && mark(80) >> 16 > 1 && mark(80) >> 31 == 0)
         let outcome = Outcome.exceeded(.packets, .ingress, rule: mark(80) & 0xffff_0000)
-        #expect(outcome.isDenial && outcome.rawValue < Outcome.firstRule)
+        #expect(outcome.isDenial && outcome.rawValue < Outcome.rules.lowerBound)
         #expect(
             compiler.exceededLimit(outcome, endpoint: "front")
                 == ExceededLimit(.packets, .rule(RuleReference(policy: "p", list: .ingress, number: 1))))
