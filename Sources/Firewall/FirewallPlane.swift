@@ -10,6 +10,8 @@ package struct FirewallPlane: ~Copyable {
     var socket: NetlinkSocket<NetfilterProtocol>
     /// Whether the tables are ours alone to change: nobody can flush them.
     let tables: TableOwnership
+    /// Of kernel memory an element takes some 200 bytes.
+    let rowLimit: Int
     /// The copy of the large sets that is in force.
     var generation = Generation.first
     package private(set) var compiler = PolicyCompiler()
@@ -33,7 +35,8 @@ package struct FirewallPlane: ~Copyable {
     /// Opens a socket in the calling thread's network namespace, which is the fabric's.
     ///
     /// - Parameter ownsTables: keep others from changing our tables, where the kernel can.
-    package init(ownsTables: Bool = true) throws(FirewallError) {
+    /// - Parameter rowLimit: elements of all sets together; what would make more is refused.
+    package init(ownsTables: Bool = true, rowLimit: Int = 2_000_000) throws(FirewallError) {
         var opened: NetlinkSocket<NetfilterProtocol>
         do throws(NetlinkError) { opened = try NetlinkSocket() } catch {
             throw FirewallError(code: .kernel, context: "open nf_tables", cause: error)
@@ -44,6 +47,7 @@ package struct FirewallPlane: ~Copyable {
             throw FirewallError(code: .kernel, context: "ask who may change tables", cause: error)
         }
         socket = opened
+        self.rowLimit = rowLimit
     }
 
     // MARK: Changes

@@ -121,6 +121,13 @@ extension FirewallPlane {
     mutating func apply(
         _ changes: ElementChanges, _ delta: RulesetDelta, _ context: String
     ) throws(FirewallError) {
+        guard compiler.rows.count <= rowLimit || delta.added.count <= delta.removed.count else {
+            throw FirewallError(
+                code: .tooLarge,
+                context:
+                    "\(context): it comes to \(compiler.rows.count) elements of the kernel's sets, \(rowLimit) at most"
+            )
+        }
         let batch = changes.batch(delta, generation)
         guard batch.encodedSize > ElementChanges.sizeLimit else {
             try commit(batch, context)

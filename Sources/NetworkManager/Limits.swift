@@ -8,8 +8,8 @@ internal import Wire
 /// Limits beyond what rules of the firewall keep by themselves: bandwidth by traffic control, and the marks of
 /// connections that began before their rule had a limit.
 extension NetworkManager {
-    /// Rules with a limit in all policies, of one direction: their numbers have 15 bits.
-    static var limitedRules: Int { 30_000 }
+    /// Rules with a limit in all policies, of one direction: their numbers have 14 bits.
+    static var limitedRules: Int { 15_000 }
 
     /// Everything that limits an endpoint, the strictest of all policies.
     public func limits(_ endpoint: String) throws -> EffectiveLimits {
@@ -29,10 +29,10 @@ extension NetworkManager {
                     missing.explanation)
             }
         }
-        let replaced = Set(policies.map(\.name))
-        let kept = directory.policies.values.filter { !replaced.contains($0.name) }
         let limiting = policies.contains { $0.rules.contains { $0.limit != nil } }
         guard limiting else { return }
+        let replaced = Set(policies.map(\.name))
+        let kept = directory.policies.values.filter { !replaced.contains($0.name) }
         for direction in Direction.allCases {
             let count = (kept + policies).reduce(0) { count, policy in
                 count + policy.rules.count { $0.limit != nil && $0.direction == direction }

@@ -51,7 +51,11 @@ extension NetworkManager {
         let old = (changed.map(\.name) + removed).compactMap { directory.policies[$0] }
         let added = changed.map(\.name).filter { directory.policies[$0] == nil }
         let hadLimits = firewall.compiler.limitsConnections
-        let affected = try firewall.setPolicies(changed, removing: removed)
+        let affected: Set<IPAddress>?
+        do { affected = try firewall.setPolicies(changed, removing: removed) } catch {
+            guard error.code == .tooLarge else { throw error }
+            throw ModelError.exhausted("policies", "\(changed.count)", error.context)
+        }
         do {
             try reshape()
             try store.save(policies: changed, remove: removed)

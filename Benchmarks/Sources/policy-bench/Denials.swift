@@ -1,4 +1,5 @@
 internal import API
+internal import BenchLab
 internal import CBench
 internal import Protos
 internal import Synchronization

@@ -3,6 +3,7 @@ import LabSupport
 import Model
 import Namespaces
 import Testing
+import Wire
 
 /// The kernel takes every ruleset that policies can be made into, and holds what it was told.
 @Suite(.enabled(if: Lab.isAvailable())) struct RulesetTests {
@@ -28,5 +29,30 @@ import Testing
             for network in world.networks { try firewall.removeNetwork(id: network.id) }
         }
         #expect(firewall.compiler.rows.isEmpty)
+    }
+
+    @Test func `policies that come to more than the kernel's sets should hold leave the old rules in force`()
+        throws
+    {
+        let network = try PrivateNetwork()
+        var plane = try network.inside { try FirewallPlane(rowLimit: 200) }
+        let world = RandomWorld(seed: 1, policies: 0)
+        let open = FirewallPolicy(name: "open", selector: EndpointSelector(), ingress: [PolicyRule()])
+        try plane.start(
+            networks: world.networks, endpoints: world.members.map(\.endpoint), policies: [open])
+        let before = plane.compiler.rows
+        let blocks = try (0..<200).map { PolicyPeer.cidr(try CIDR("198.18.0.\($0)/32"), except: []) }
+        let large = FirewallPolicy(
+            name: "large", selector: EndpointSelector(),
+            ingress: blocks.enumerated().map {
+                PolicyRule(peers: [$1], ports: [PortMatch(.tcp, UInt16($0 + 1)...UInt16($0 + 1))])
+            })
+        #expect { try plane.setPolicies([large], removing: ["open"]) } throws: { error in
+            (error as? FirewallError)?.code == .tooLarge && "\(error)".contains("200 at most")
+        }
+        #expect(plane.compiler.rows == before)
+        #expect(try !plane.reconcile())
+        try plane.setPolicies([], removing: ["open"])
+        #expect(try !plane.reconcile())
     }
 }
