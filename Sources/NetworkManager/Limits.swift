@@ -56,7 +56,8 @@ extension NetworkManager {
 
     // MARK: Bandwidth
 
-    /// Holds endpoints to the bandwidths that have changed; connections go on.
+    /// Holds endpoints to the bandwidths that have changed; connections go on. To be called after every change
+    /// of policies or labels, in the same step.
     func reshape() throws {
         for id in firewall.takeReshaped() {
             if let endpoint = directory.endpoints[id] { try shape(endpoint) }
@@ -71,12 +72,14 @@ extension NetworkManager {
 
     /// For a link that has just been made, and has none.
     func shapeNew(_ endpoint: Endpoint, _ network: Network) throws {
+        _ = firewall.takeReshaped()
         guard firewall.compiler.bandwidths[endpoint.id] != nil else { return }
         try bridge.shape(endpoint, shape(of: endpoint.id), mtu: network.mtu)
     }
 
     /// Sets right what traffic control has lost, or has too much.
     func mendShapes() throws {
+        _ = firewall.takeReshaped()
         let wanted = firewall.compiler.bandwidths.keys
         let all = Array(directory.endpoints.values)
         let misshapen = try bridge.misshapen(

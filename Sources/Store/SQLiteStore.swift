@@ -1,7 +1,6 @@
 internal import Foundation
 internal import GRDB
 package import Model
-internal import Synchronization
 
 /// State in one SQLite file.
 ///
@@ -109,14 +108,11 @@ package final class SQLiteStore: StateStore {
         }
     }
 
-    package func save(policies: [FirewallPolicy], remove: [String]) throws(StoreError) {
+    package func save(policies: EncodedPolicies, remove: [String]) throws(StoreError) {
         try attempt { db in
-            let values = try json(each: policies)
             for name in remove { try run(db, "DELETE FROM policies WHERE name = ?", [name]) }
-            for (policy, value) in zip(policies, values) {
-                let sql = "INSERT OR REPLACE INTO policies (name, value) VALUES (?, ?)"
-                try run(db, sql, [policy.name, value])
-            }
+            let sql = "INSERT OR REPLACE INTO policies (name, value) VALUES (?, ?)"
+            for (name, value) in try policies.get() { try run(db, sql, [name, value]) }
         }
     }
 
@@ -144,21 +140,6 @@ package final class SQLiteStore: StateStore {
 
     private func run(_ db: Database, _ sql: String, _ arguments: StatementArguments) throws {
         try db.cachedStatement(sql: sql).execute(arguments: arguments)
-    }
-
-    /// As `json`, of many on all processors: that is most of the work of storing them.
-    private func json(each values: [some Encodable & Sendable]) throws -> [String] {
-        let part = 64
-        guard values.count > part else { return try values.map { try json($0) } }
-        let starts = Array(stride(from: 0, to: values.count, by: part))
-        let results = Mutex([Int: Result<[String], any Error>]())
-        DispatchQueue.concurrentPerform(iterations: starts.count) { index in
-            let start = starts[index]
-            let result = Result { try values[start..<min(start + part, values.count)].map { try json($0) } }
-            results.withLock { $0[index] = result }
-        }
-        let found = results.withLock { $0 }
-        return try starts.indices.flatMap { try found[$0]?.get() ?? [] }
     }
 
     private func json(_ value: some Encodable) throws -> String {

@@ -40,7 +40,7 @@ package protocol StateStore: Sendable {
     func delete(endpointIDs: [String]) throws(StoreError)
 
     /// Writes and removes policies in one transaction.
-    func save(policies: [FirewallPolicy], remove: [String]) throws(StoreError)
+    func save(policies: EncodedPolicies, remove: [String]) throws(StoreError)
 
     func save(meta key: String, _ value: String) throws(StoreError)
 }

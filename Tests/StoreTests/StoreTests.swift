@@ -59,7 +59,8 @@ private func mode(_ path: String) throws -> Int? {
             try store.save(web)
             try store.save(db)
             try store.save(
-                policies: [policy, FirewallPolicy(name: "q", selector: EndpointSelector())], remove: [])
+                policies: EncodedPolicies([policy, FirewallPolicy(name: "q", selector: EndpointSelector())]),
+                remove: [])
             try store.save(meta: "key", "value")
         }
         let state = try SQLiteStore(path: scratch.path).loadAll()
@@ -79,11 +80,13 @@ private func mode(_ path: String) throws -> Int? {
         try store.save(web)
         try store.save(shop)
         #expect(try store.loadAll().endpoints == [web])
-        try store.save(policies: [FirewallPolicy(name: "a", selector: EndpointSelector())], remove: [])
+        try store.save(
+            policies: EncodedPolicies([FirewallPolicy(name: "a", selector: EndpointSelector())]), remove: [])
         let changed = FirewallPolicy(name: "a", selector: EndpointSelector(network: "shop"))
         try store.save(
-            policies: [changed, FirewallPolicy(name: "b", selector: EndpointSelector())], remove: ["c"])
-        try store.save(policies: [], remove: ["b"])
+            policies: EncodedPolicies([changed, FirewallPolicy(name: "b", selector: EndpointSelector())]),
+            remove: ["c"])
+        try store.save(policies: EncodedPolicies([]), remove: ["b"])
         #expect(try store.loadAll().policies == [changed])
         try store.delete(endpointIDs: [web.id])
         try store.delete(endpointIDs: [web.id])

@@ -163,11 +163,7 @@ struct NetworkManagerService: Forge_Network_V1_NetworkManager.SimpleServiceProto
         try await answering {
             try Bounds.check("policies", count: request.policies.count, atMost: Bounds.policies)
             var policies: [FirewallPolicy] = []
-            for message in request.policies {
-                let policy = try FirewallPolicy(message)
-                try policy.validate()
-                policies.append(policy)
-            }
+            for message in request.policies { policies.append(try FirewallPolicy(message)) }
             if !request.document.isEmpty {
                 let file =
                     request.documentName.isEmpty
