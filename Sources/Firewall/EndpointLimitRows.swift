@@ -58,7 +58,7 @@ extension PolicyCompiler {
     ) -> UInt32 {
         let outcomes = outcomes(from: source, to: destination, l4proto: l4proto, port: port)
         return outcomes.contains(where: \.isDenial)
-            ? 0 : outcomes.filter { $0 != .allow }.reduce(0) { $0 | $1.rawValue }
+            ? 0 : outcomes.filter { $0 != .allow && !$0.isAudit }.reduce(0) { $0 | $1.rawValue }
     }
 
     /// Some rule has a limit.
@@ -191,5 +191,6 @@ extension PolicyCompiler {
 
 extension Direction {
     /// What stands in the place of a rule's number where the endpoint itself is limited.
-    var ownScope: UInt32 { self == .ingress ? 0 : Outcome.allow.rawValue }
+    /// No rule has it: their numbers begin with 2; and no connection's mark does that has no number.
+    var ownScope: UInt32 { self == .ingress ? 1 << 16 : 1 }
 }

@@ -10,8 +10,10 @@ package struct FirewallPlane: ~Copyable {
     var socket: NetlinkSocket<NetfilterProtocol>
     /// Whether the tables are ours alone to change: nobody can flush them.
     let tables: TableOwnership
+    /// Tables that are there and that we could not take over as they are.
+    var unowned: Set<NftTable> = []
     /// Of kernel memory an element takes some 200 bytes.
-    let rowLimit: Int
+    package let rowLimit: Int
     /// The copy of the large sets that is in force.
     var generation = Generation.first
     package private(set) var compiler = PolicyCompiler()
@@ -180,7 +182,10 @@ package struct FirewallPlane: ~Copyable {
     {
         let old = compiler.quarantines[endpointID]
         let delta = compiler.setQuarantine(endpointID, quarantine)
-        do throws(FirewallError) { try apply(ElementChanges(delta), delta, "quarantine") } catch {
+        // Whatever limit there is: who has to be cut off is cut off.
+        do throws(FirewallError) {
+            try apply(ElementChanges(delta), delta, "quarantine", isUrgent: true)
+        } catch {
             _ = compiler.setQuarantine(endpointID, old)
             throw error
         }
@@ -192,7 +197,9 @@ package struct FirewallPlane: ~Copyable {
     /// Removes both tables: the namespace is as it was before us.
     package mutating func destroy() throws(FirewallError) {
         var batch = NftBatch()
-        for table in KernelLayout.tables { batch.destroy(tables.marked(table)) }
+        for table in KernelLayout.tables {
+            batch.destroy(unowned.contains(table) ? table : tables.marked(table))
+        }
         try commit(batch, "remove tables")
     }
 

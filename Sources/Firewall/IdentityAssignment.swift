@@ -158,7 +158,7 @@ extension PolicyCompiler {
         let sender = owners[source].flatMap { endpoints[$0] }
         let receiver = owners[destination].flatMap { endpoints[$0] }
         if let sender, sender.id == receiver?.id { return [.allow] }
-        if isIsolated(sender, receiver) { return [.isolation] }
+        if isIsolated((source, sender), (destination, receiver)) { return [.isolation] }
         let point = UInt32(l4proto) << 16 | UInt32(port)
         for (side, peer) in [(sender, destination), (receiver, source)] {
             guard let side, quarantines[side.id] != nil else { continue }
@@ -173,10 +173,15 @@ extension PolicyCompiler {
         return outcomes
     }
 
-    /// Whether isolation of either network forbids all traffic between two sides.
-    func isIsolated(_ sender: Endpoint?, _ receiver: Endpoint?) -> Bool {
-        let from = sender.flatMap { networks[$0.networkID] }
-        let to = receiver.flatMap { networks[$0.networkID] }
+    /// Whether isolation of either network forbids all traffic between two sides. The gateway is no other network.
+    func isIsolated(
+        _ sender: (address: IPAddress, endpoint: Endpoint?),
+        _ receiver: (address: IPAddress, endpoint: Endpoint?)
+    ) -> Bool {
+        let from = sender.endpoint.flatMap { networks[$0.networkID] }
+        let to = receiver.endpoint.flatMap { networks[$0.networkID] }
+        if to == nil, from?.isGateway(receiver.address) ?? false { return false }
+        if from == nil, to?.isGateway(sender.address) ?? false { return false }
         if let from, let to, from.id == to.id {
             return from.isolation != .peerOnly && from.isolation != .none
         }

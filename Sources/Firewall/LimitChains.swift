@@ -95,7 +95,7 @@ extension RuleBuilder {
     ///
     /// Bit by bit: kernels before 6.13 cannot combine two registers.
     var merged: [NftRule] {
-        (0..<15).map { bit in
+        (0..<14).map { bit in
             let bit = nativeBytes(1 << bit)
             return rule(
                 nil, .meta(.priority, .r(0)),

@@ -130,12 +130,10 @@ package struct PolicyCompiler: Sendable {
     {
         var change = PolicyChange()
         for name in removed { withdrawPolicy(name, &change) }
-        for policy in changed {
-            let name = policy.name
-            if sources[name] == policy { continue }
-            withdrawPolicy(name, &change)
-            addPolicy(policy, name, &change)
-        }
+        let changed = changed.map { (name: $0.name, policy: $0) }.filter { sources[$0.name] != $0.policy }
+        // All leave before the first comes: numbers of rules with limits are not many.
+        for (name, _) in changed { withdrawPolicy(name, &change) }
+        for (name, policy) in changed { addPolicy(policy, name, &change) }
         reassign(endpointsToTell(change))
         work(on: change)
         for number in change.released where selectors[number]?.uses == 0 {

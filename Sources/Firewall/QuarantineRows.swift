@@ -31,7 +31,8 @@ extension PolicyCompiler {
         }
         var hash = StableHash()
         hash.combine(endpointID)
-        let number = quarantineNumbers.number(for: endpointID, preferred: hash.folded, in: 1...UInt32.max)
+        // 1 is what the mark holds of a peer that is excepted.
+        let number = quarantineNumbers.number(for: endpointID, preferred: hash.folded, in: 2...UInt32.max)
         var rows: [Row] = []
         for address in endpoint.addresses {
             rows.append(.quarantined(address))

@@ -7,7 +7,9 @@ extension PolicyCompiler {
     package func reach(from source: IPAddress, to destination: IPAddress) -> [ClosedRange<UInt32>] {
         let sender = owners[source].flatMap { endpoints[$0] }
         let receiver = owners[destination].flatMap { endpoints[$0] }
-        guard sender?.id != receiver?.id, !isIsolated(sender, receiver) else { return [] }
+        guard sender?.id != receiver?.id, !isIsolated((source, sender), (destination, receiver)) else {
+            return []
+        }
         var ranges = [PortPoint.everything]
         if sender != nil {
             ranges = intersection(ranges, allowed(.egress, subject: source, peer: destination))

@@ -8,8 +8,11 @@ extension FirewallPlane {
     /// - Returns: true if anything was amiss.
     @discardableResult
     package mutating func reconcile() throws(FirewallError) -> Bool {
-        guard try structureIsIntact() else {
+        var isIntact = false
+        if unowned.isEmpty { isIntact = try structureIsIntact() }
+        guard isIntact else {
             try rebuild()
+            unowned = []
             return true
         }
         var changes = ElementChanges()
@@ -36,7 +39,7 @@ extension FirewallPlane {
         generation = .first
         var batch = NftBatch()
         for table in KernelLayout.tables {
-            batch.destroy(tables.marked(table))
+            batch.destroy(unowned.contains(table) ? table : tables.marked(table))
             batch.create(tables.marked(table))
         }
         for set in KernelLayout.policySets + KernelLayout.spoofingSets { batch.create(set) }
@@ -119,9 +122,9 @@ extension FirewallPlane {
 
     /// Puts changes in force, all of them at once.
     mutating func apply(
-        _ changes: ElementChanges, _ delta: RulesetDelta, _ context: String
+        _ changes: ElementChanges, _ delta: RulesetDelta, _ context: String, isUrgent: Bool = false
     ) throws(FirewallError) {
-        guard compiler.rows.count <= rowLimit || delta.added.count <= delta.removed.count else {
+        guard isUrgent || compiler.rows.count <= rowLimit || delta.added.count <= delta.removed.count else {
             throw FirewallError(
                 code: .tooLarge,
                 context:
@@ -144,7 +147,12 @@ extension FirewallPlane {
     ) throws(FirewallError) {
         let next = generation.other
         var first = NftBatch()
-        for set in Generation.sets { first.create(next.set(set)) }
+        for set in Generation.sets.map(next.set) {
+            // What an earlier attempt may have left must not come into force.
+            first.create(set)
+            first.delete(set)
+            first.create(set)
+        }
         if delta.countsPackets == true { first.createPacketLimits() }
         try commit(first, context)
         do throws(FirewallError) {

@@ -58,11 +58,10 @@ extension FirewallPlane {
                 var batch = NftBatch()
                 batch.create(tables.marked(table))
                 do throws(NetlinkError) { try socket.commit(batch) } catch {
-                    // EPERM: another socket has it. Anything else: it was made without an owner.
+                    // EPERM: another socket has it. Anything else: it was made without an owner, and is replaced
+                    // in the one transaction that builds all anew.
                     guard error.errno != .notPermitted else { throw error }
-                    batch = NftBatch()
-                    batch.destroy(table)
-                    try socket.commit(batch)
+                    unowned.insert(table)
                 }
             } catch {
                 throw FirewallError(

@@ -114,6 +114,15 @@ public struct Flow: Hashable, Sendable {
         self.destination = destination
         self.transport = transport
     }
+
+    /// One side is an endpoint and the other its network's gateway: isolation does not come between them.
+    var isWithGateway: Bool {
+        switch (source.member, destination.member) {
+        case (let member?, nil): member.network.isGateway(destination.address)
+        case (nil, let member?): member.network.isGateway(source.address)
+        default: false
+        }
+    }
 }
 
 extension FlowTransport {

@@ -95,6 +95,9 @@ public struct Network: Hashable, Sendable, Codable {
     /// The bridge's own address in a subnet: its first usable one.
     public func gateway(_ family: IPFamily) -> IPAddress? { subnet(family)?.address(at: 1) }
 
+    /// Whether an address is one of the network's gateways.
+    public func isGateway(_ address: IPAddress) -> Bool { gateway(address.family) == address }
+
     /// The interface name of the first segment's bridge.
     public var bridgeName: String { bridgeName(segment: 0) }
 

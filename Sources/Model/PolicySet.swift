@@ -7,7 +7,7 @@
 /// Traffic from A to B needs the egress of A and the ingress of B to allow it. In this order:
 /// 1. A packet of an endpoint to itself is allowed; one between two addresses outside is not ours and is
 ///    denied.
-/// 2. Isolation of either network may deny it, then a quarantine of A or of B that does not except the other.
+/// 2. Isolation of either network may deny it (not with the network's own gateway), then a quarantine of A or of B that does not except the other.
 /// 3. The egress of A, then the ingress of B, each through the tiers:
 ///    - admin: the first rule that matches allows, denies, or passes on to what follows here;
 ///    - standard: the first deny rule that matches denies. Otherwise the first allow rule that matches
@@ -95,11 +95,11 @@ public struct PolicySet: Sendable {
         let destination = flow.destination.member
         if source == nil, destination == nil { return .denied(.noEndpoint) }
         if let source, source.endpoint.id == destination?.endpoint.id { return .sameEndpoint }
-        if let reason = Isolation.denial(source, destination) { return .denied(reason) }
-        for (member, peer) in [(source, flow.destination), (destination, flow.source)] {
-            guard let member, let quarantine = member.quarantine, !quarantine.excepts(peer, flow.transport)
-            else { continue }
-            return .denied(.quarantine(endpoint: member.endpoint.name))
+        if !flow.isWithGateway, let reason = Isolation.denial(source, destination) { return .denied(reason) }
+        if let reason = source?.quarantined(from: flow.destination, flow.transport)
+            ?? destination?.quarantined(from: flow.source, flow.transport)
+        {
+            return .denied(reason)
         }
 
         let query = PortQuery(flow)

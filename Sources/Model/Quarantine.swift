@@ -114,3 +114,11 @@ public struct QuarantineException: Hashable, Sendable, Codable, CustomStringConv
         }
     }
 }
+
+extension NetworkMember {
+    /// Why the endpoint may not talk with a peer, if a quarantine forbids it.
+    func quarantined(from peer: FlowSide, _ transport: FlowTransport) -> DenialReason? {
+        guard let quarantine, !quarantine.excepts(peer, transport) else { return nil }
+        return .quarantine(endpoint: endpoint.name)
+    }
+}

@@ -32,6 +32,8 @@ struct ConnectionTable: ~Copyable {
 
     /// Of a connection some 400 bytes are kept; a fabric that has more reads the table each time.
     private static let most = 50_000
+    /// More datagrams of news than this at a time are not read: the table is.
+    private static let mostNews = 20_000
 
     init() throws {
         let news = try NetlinkSocket<NetfilterProtocol>()
@@ -80,8 +82,13 @@ struct ConnectionTable: ~Copyable {
     private mutating func follow() throws {
         if known != nil, Self.areNewsTold {
             do throws(NetlinkError) {
+                // Bounded: a container can make news faster than they are read.
+                var datagrams = 0
                 while let messages = try news.pendingNotifications() {
                     for message in messages { try follow(message) }
+                    datagrams += 1
+                    if datagrams == Self.mostNews { known = nil }
+                    if known == nil { break }
                 }
             } catch {
                 // Lost, or not understood.
@@ -90,27 +97,16 @@ struct ConnectionTable: ~Copyable {
             if let known, known.count <= Self.most { return }
             known = nil
         }
-        try discardNews()
+        // What waits by now is older than what will be read; an old beginning must not hide a newer one of the
+        // same tuple. A new socket has none of it.
+        let fresh = try NetlinkSocket<NetfilterProtocol>()
+        try fresh.subscribeToConntrack()
+        news = fresh
         let entries = try read()
         known = entries.count > Self.most || !Self.areNewsTold ? nil : KnownConnections(entries)
     }
 
     private mutating func read() throws -> [ConntrackEntry] { try socket.conntrackEntries() }
-
-    /// What waits by now is older than what will be read; an old beginning must not hide a newer one of the
-    /// same tuple.
-    private mutating func discardNews() throws {
-        var failures = 0
-        while true {
-            do throws(NetlinkError) {
-                if try news.pendingNotifications() == nil { return }
-            } catch {
-                // That some were lost is told once, and the rest is still there.
-                failures += 1
-                if failures > 10 { throw error }
-            }
-        }
-    }
 
     private mutating func follow(_ message: Message) throws(NetlinkError) {
         let event: ConntrackEvent?

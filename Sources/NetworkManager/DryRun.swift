@@ -15,6 +15,11 @@ extension NetworkManager {
 
         var next = firewall.compiler
         let delta = next.setPolicies(changed)
+        guard next.rows.count <= firewall.rowLimit else {
+            throw ModelError.exhausted(
+                "policies", "\(changed.count)",
+                "they come to \(next.rows.count) elements of the kernel's sets, \(firewall.rowLimit) at most")
+        }
         let names = Set(changed.map(\.name))
         let then = PolicySet(directory.policies.values.filter { !names.contains($0.name) } + changed)
         let affected = firewall.compiler.endpoints(affectedBy: delta).union(next.endpoints(affectedBy: delta))
@@ -22,6 +27,8 @@ extension NetworkManager {
         findReach(affected, next, then, &effect)
         return effect
     }
+
+    private static var mostPairs: Int { 200_000 }
 
     private func findCuts(
         _ affected: Set<String>, _ next: PolicyCompiler, _ then: PolicySet, _ effect: inout PolicyEffect
@@ -91,12 +98,17 @@ extension NetworkManager {
                 }
             }
         }
-        for member in members {
-            for peer in members where peer.endpoint.id != member.endpoint.id {
-                guard affected.contains(member.endpoint.id) || affected.contains(peer.endpoint.id),
-                    let (source, destination) = sides(member, peer)
-                else { continue }
-                report(.endpoint(member), .endpoint(peer), source, destination)
+        func reportPair(_ from: NetworkMember, _ to: NetworkMember) {
+            guard let (source, destination) = sides(from, to) else { return }
+            report(.endpoint(from), .endpoint(to), source, destination)
+        }
+        // Nothing else is done meanwhile: what is beyond this many pairs is left out.
+        var left = Self.mostPairs
+        for member in members where affected.contains(member.endpoint.id) {
+            for peer in members where peer.endpoint.id != member.endpoint.id && left > 0 {
+                left -= 1
+                reportPair(member, peer)
+                if !affected.contains(peer.endpoint.id) { reportPair(peer, member) }
             }
         }
         for member in members where affected.contains(member.endpoint.id) {

@@ -73,6 +73,8 @@ extension NetworkManager {
         do {
             try store.save(endpoint)
             try firewall.setEndpoint(endpoint)
+            // Nothing of who had the addresses before lives on, whatever became of its release.
+            try connections.cutAll(of: endpoint.addresses)
             do { try link(endpoint, network, opened) } catch {
                 try? firewall.removeEndpoint(id: endpoint.id)
                 throw error

@@ -59,9 +59,12 @@ extension NetworkManager {
     /// Holds endpoints to the bandwidths that have changed; connections go on. To be called after every change
     /// of policies or labels, in the same step.
     func reshape() throws {
+        var failure: (any Error)?
         for id in firewall.takeReshaped() {
-            if let endpoint = directory.endpoints[id] { try shape(endpoint) }
+            guard let endpoint = directory.endpoints[id] else { continue }
+            do { try shape(endpoint) } catch { failure = failure ?? error }
         }
+        if let failure { throw failure }
     }
 
     /// Holds an endpoint to its bandwidths.

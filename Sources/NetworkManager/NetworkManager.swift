@@ -43,6 +43,8 @@ public actor NetworkManager {
     /// By network id.
     var allocators: [String: EndpointAllocator] = [:]
     var directory = Directory()
+    /// A change of what is allowed has been recorded, and connections have not been looked at since.
+    var isCutDue = false
     /// Policies made ready for questions; nil after they have changed.
     var evaluation: PolicySet?
     /// Waits for the next quarantine to end.

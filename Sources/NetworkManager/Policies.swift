@@ -13,7 +13,10 @@ extension NetworkManager {
     public func apply(_ policies: [FirewallPolicy]) throws -> [PolicyChange] {
         let changes = try changes(policies)
         let changed = zip(policies, changes).filter { $0.1 != .unchanged }.map(\.0)
-        guard !changed.isEmpty else { return changes }
+        guard !changed.isEmpty else {
+            try cutIfDue()
+            return changes
+        }
         try replacePolicies(changed, removing: [])
         return changes
     }
@@ -51,6 +54,7 @@ extension NetworkManager {
         let old = (changed.map(\.name) + removed).compactMap { directory.policies[$0] }
         let added = changed.map(\.name).filter { directory.policies[$0] == nil }
         let hadLimits = firewall.compiler.limitsConnections
+        let encoded = EncodedPolicies(changed)
         let affected: Set<IPAddress>?
         do { affected = try firewall.setPolicies(changed, removing: removed) } catch {
             guard error.code == .tooLarge else { throw error }
@@ -58,21 +62,36 @@ extension NetworkManager {
         }
         do {
             try reshape()
-            try store.save(policies: changed, remove: removed)
+            try store.save(policies: encoded, remove: removed)
         } catch {
             try firewall.setPolicies(old, removing: added)
             try? reshape()
+            // What the new rules alone allowed meanwhile.
+            try? cutDisallowedConnections(of: nil)
             throw error
         }
+        isCutDue = true
         for name in removed { directory.removePolicy(name) }
         for policy in changed { directory.insert(policy) }
         evaluation = nil
         try cutDisallowedConnections(of: affected)
         try markConnections(hadLimits)
+        isCutDue = false
+    }
+
+    /// Ends what an earlier change should have ended and did not, since something failed.
+    func cutIfDue() throws {
+        guard isCutDue else { return }
+        try cutDisallowedConnections(of: nil)
+        try markConnections(true)
+        isCutDue = false
     }
 
     /// Ends every connection of these addresses, or of all endpoints, that would not be allowed if it began
     /// now.
+    ///
+    /// A packet that the old rules let through just before the change may still be on its way to being
+    /// recorded, for the microsecond that the kernel takes for it; what is stored in between takes longer.
     func cutDisallowedConnections(of addresses: Set<IPAddress>?) throws {
         let condemned = try connections.entries(of: addresses).filter { entry in
             let flow = ConnectionTable.Flow(entry)

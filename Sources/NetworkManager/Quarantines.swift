@@ -36,13 +36,15 @@ extension NetworkManager {
             throw error
         }
         directory.quarantines[endpoint.id] = quarantine
+        endExpiredQuarantines()
+        isCutDue = true
         if exceptions.isEmpty {
             try connections.cutAll(of: endpoint.addresses)
         } else {
             try cutDisallowedConnections(of: Set(endpoint.addresses))
         }
+        isCutDue = false
         log.notice("endpoint quarantined", metadata: ["endpoint": "\(endpoint.name)"])
-        endExpiredQuarantines()
         return try directory.member(endpoint)
     }
 

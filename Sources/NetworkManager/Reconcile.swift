@@ -61,11 +61,14 @@ extension NetworkManager {
         try mendLinks()
         try mendShapes()
         try removeStrangers()
+        // What an earlier manager had recorded and not come to.
+        try cutDisallowedConnections(of: nil)
         try markConnections(false)
     }
 
     /// Everything that is recorded is there, everything of ours that is there is recorded.
     func reconcile() throws {
+        try cutIfDue()
         if try firewall.reconcile() { log.warning("rules were not as recorded and have been mended") }
         for network in directory.networks.values { try ensureBridges(network) }
         try mendLinks()

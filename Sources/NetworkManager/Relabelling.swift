@@ -15,14 +15,25 @@ extension NetworkManager {
         let old = try directory.endpoint(named: name)
         var endpoint = old
         endpoint.labels = try LabelSyntax.changed(old.labels, set: set, remove: remove)
-        guard endpoint != old else { return try directory.member(old) }
+        guard endpoint != old else {
+            try cutIfDue()
+            return try directory.member(old)
+        }
+        let hadLimits = firewall.compiler.limitsConnections
         try firewall.setEndpoint(endpoint)
-        do { try store.save(endpoint) } catch {
+        do {
+            try reshape()
+            try store.save(endpoint)
+        } catch {
             try firewall.setEndpoint(old)
+            try? reshape()
             throw error
         }
         directory.insert(endpoint)
+        isCutDue = true
         try cutDisallowedConnections(of: Set(endpoint.addresses))
+        try markConnections(hadLimits)
+        isCutDue = false
         return try directory.member(endpoint)
     }
 
@@ -32,14 +43,25 @@ extension NetworkManager {
         let old = try directory.network(named: name)
         var network = old
         network.labels = try LabelSyntax.changed(old.labels, set: set, remove: remove)
-        guard network != old else { return old }
+        guard network != old else {
+            try cutIfDue()
+            return old
+        }
+        let hadLimits = firewall.compiler.limitsConnections
         try firewall.relabel(network)
-        do { try store.save(network) } catch {
+        do {
+            try reshape()
+            try store.save(network)
+        } catch {
             try firewall.relabel(old)
+            try? reshape()
             throw error
         }
         directory.insert(network)
+        isCutDue = true
         try cutDisallowedConnections(of: nil)
+        try markConnections(hadLimits)
+        isCutDue = false
         return network
     }
 }

@@ -44,7 +44,7 @@ import Wire
             limits("b", TrafficLimit(connections: 9, packets: 50, bandwidth: Bandwidth(kilobits: 20))),
         ])
         let number = try #require(compiler.rows[.limited(endpoint.addresses[0])])
-        #expect(compiler.rows[.connections(scope: 0, endpoint: number)] == 5)
+        #expect(compiler.rows[.connections(scope: Direction.ingress.ownScope, endpoint: number)] == 5)
         #expect(compiler.rows[.packets(.ingress, port: endpoint.hostInterfaceName)] == 50)
         #expect(compiler.bandwidths[endpoint.id]?.ingress == Bandwidth(kilobits: 20))
         #expect(compiler.takeReshaped() == [endpoint.id])

@@ -33,6 +33,15 @@ import Wire
         #expect(try decide([webOut]).description == "denied: default deny (ingress of db)")
     }
 
+    @Test func `isolation does not come between an endpoint and its network's own gateway`() throws {
+        let gateway = FlowSide(try #require(shop.gateway(.v4)))
+        let flow = Flow(from: try FlowSide(web), to: gateway, .udp(53))
+        #expect(PolicyEvaluator.evaluate(policies: [webOut], flow: flow).isAllowed)
+        #expect(
+            PolicyEvaluator.evaluate(policies: [], flow: flow)
+                == .denied(.defaultDeny(.egress, endpoint: "web")))
+    }
+
     @Test func `allows what both sides allow and names the two rules`() throws {
         let dbIn = FirewallPolicy(
             name: "db-in", selector: EndpointSelector(endpoints: ["db"]), directions: [.ingress],

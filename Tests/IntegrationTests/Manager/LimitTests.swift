@@ -253,6 +253,28 @@ extension ManagerTests {
             }
         }
 
+        @Test(arguments: IPFamily.allCases)
+        func `an endpoint's own limit counts a connection once, whatever limit the other side's rule has`(
+            family: IPFamily
+        ) async throws {
+            try await LimitLab.with { lab in
+                let server = try #require(lab.server.endpoint.address(family))
+                try await lab.manager.deletePolicy("open")
+                var web = FirewallPolicy(
+                    name: "web", selector: EndpointSelector(endpoints: ["web"]), ingress: [PolicyRule()],
+                    egress: [PolicyRule()])
+                web.limits.ingress.connections = 10
+                try await lab.manager.apply([
+                    web,
+                    FirewallPolicy(
+                        name: "client", selector: EndpointSelector(endpoints: ["client"]),
+                        ingress: [PolicyRule()], egress: [PolicyRule(limit: TrafficLimit(connections: 1000))]),
+                ])
+                #expect(
+                    (10...13).contains(try lab.connections(40, from: lab.client, to: server, at: lab.web)))
+            }
+        }
+
         @Test func `a rule's bandwidth holds for each way of its connections, also of those that stand`()
             async throws
         {
