@@ -50,6 +50,15 @@ extension RuleBuilder {
         [beyondShare([.meta(.iifname, .r(0))], KernelLayout.unloggedSpoofed, end: .drop), told(.spoofed)]
     }
 
+    /// Tells of a packet that the limit of a port stops, its outcome in the mark.
+    func toldPort(_ direction: Direction) -> [NftRule] {
+        let port: NftMetaKey = direction == .egress ? .iifname : .oifname
+        return [
+            beyondShare([.meta(port, .r(0))], KernelLayout.unloggedSpoofed, end: .drop),
+            told(direction == .egress ? .egress : .ingress),
+        ]
+    }
+
     private func beyondShare(_ key: [NftExpression], _ set: NftSet, end: NftVerdict) -> NftRule {
         rule(
             "beyond the endpoint's share",

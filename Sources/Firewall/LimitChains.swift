@@ -43,8 +43,7 @@ extension RuleBuilder {
     var limited: NftRule {
         rule(
             "of a limited connection",
-            [.ct(.mark, .r(0)), .cmp(.neq, .r(0), nativeBytes(0))] + .connection(.established | .related)
-                + [.verdict(.jump("limited"))])
+            [.ct(.mark, .r(0)), .cmp(.neq, .r(0), nativeBytes(0))] + .isKnown + [.verdict(.jump("limited"))])
     }
 
     /// Leads on where the judgement just made is an allowance by a rule with a limit.
@@ -54,27 +53,24 @@ extension RuleBuilder {
             [.meta(.mark, .r(0)), .cmp(.neq, .r(0), nativeBytes(Outcome.allow.rawValue))] + expressions)
     }
 
-    /// New connections of the endpoints themselves. A packet of one that stands already counts for none: until
-    /// it is answered, every datagram is judged.
+    /// New connections of the endpoints themselves.
     func connectionLimits(_ family: IPFamily) -> [NftRule] {
-        [counted]
-            + Direction.allCases.map { direction in
-                rule(
-                    "connections of \(direction.rawValue)",
-                    endpoint(direction.subject, family) + [.immediate(.r(0), nativeBytes(direction.ownScope))]
-                        + endpointNumber + exceeded(KernelLayout.connectionLimits, direction.subject))
-            }
+        Direction.allCases.map { direction in
+            rule(
+                "connections of \(direction.rawValue)",
+                endpoint(direction.subject, family) + [.immediate(.r(0), nativeBytes(direction.ownScope))]
+                    + endpointNumber + exceeded(KernelLayout.connectionLimits, direction.subject))
+        }
     }
 
     /// New connections that rules allow.
     func ruleConnectionLimits(_ family: IPFamily) -> [NftRule] {
-        [counted]
-            + Direction.allCases.map { direction in
-                rule(
-                    "connections by rules of \(direction.rawValue)",
-                    endpoint(direction.subject, family) + ruleNumber(direction) + endpointNumber
-                        + exceeded(KernelLayout.connectionLimits, direction.subject))
-            }
+        Direction.allCases.map { direction in
+            rule(
+                "connections by rules of \(direction.rawValue)",
+                endpoint(direction.subject, family) + ruleNumber(direction) + endpointNumber
+                    + exceeded(KernelLayout.connectionLimits, direction.subject))
+        }
     }
 
     /// Packets and bytes of connections that rules allow, of each way by itself.
@@ -115,16 +111,6 @@ extension RuleBuilder {
             rule(nil, .verdict(.jump("limited\(family.rawValue)"))),
             rule(nil, .immediate(.r(0), nativeBytes(0)), .metaSet(.mark, .r(0)), .verdict(.accept)),
         ]
-    }
-
-    /// Packets of connections that have been counted.
-    private var counted: NftRule {
-        // IPS_CONFIRMED (linux/netfilter/nf_conntrack_common.h)
-        rule(
-            "counted before", .ct(.status, .r(0)),
-            .bitwise(
-                source: .r(0), destination: .r(0), mask: nativeBytes(1 << 3), xor: nativeBytes(0)),
-            .cmp(.neq, .r(0), nativeBytes(0)), .verdict(.return))
     }
 
     /// Puts the number of the endpoint on one side into the packet's mark, if limits hold for it.
@@ -185,14 +171,14 @@ struct PacketLimitChains {
                         set: KernelLayout.portLimits(direction).name, key: .r(0), destination: .r(8)),
                     .metaSet(.mark, .r(8)), .verdict(.goto("exceeded_\(direction.rawValue)"))))
             let builder = RuleBuilder(table: table, chain: "exceeded_\(direction.rawValue)")
-            rules += [
-                builder.rule(
-                    nil, .meta(name, .r(0)), .meta(.mark, .r(4)),
-                    .dynset(
-                        set: KernelLayout.exceeded.name, operation: .update, key: .r(0),
-                        expressions: [.counter])),
-                builder.rule(nil, .verdict(.drop)),
-            ]
+            rules +=
+                [
+                    builder.rule(
+                        nil, .meta(name, .r(0)), .meta(.mark, .r(4)),
+                        .dynset(
+                            set: KernelLayout.exceeded.name, operation: .update, key: .r(0),
+                            expressions: [.counter]))
+                ] + builder.toldPort(direction) + [builder.rule(nil, .verdict(.drop))]
         }
     }
 }

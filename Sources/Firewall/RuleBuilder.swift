@@ -13,11 +13,11 @@ struct RuleBuilder {
         NftRule(table: table, chain: chain, expressions: expressions, comment: comment)
     }
 
-    /// Packets of connections that were judged before, and those that belong to none.
+    /// Packets of connections that were judged before, answered or not, and those that belong to none.
     var known: [NftRule] {
         [
             limited,
-            rule("judged before", .connection(.established | .related) + [.verdict(.accept)]),
+            rule("judged before", .isKnown + [.verdict(.accept)]),
             rule("in the middle of nothing", .connection(.invalid) + [.verdict(.goto("untracked"))]),
             // RFC 9293 section 3.5: a connection begins with SYN and without FIN, RST or ACK.
             rule(
@@ -130,10 +130,6 @@ struct ConnectionState: OptionSet {
     let rawValue: UInt32
 
     static let invalid = ConnectionState(rawValue: 1)
-    static let established = ConnectionState(rawValue: 2)
-    static let related = ConnectionState(rawValue: 4)
-
-    static func | (a: ConnectionState, b: ConnectionState) -> ConnectionState { a.union(b) }
 }
 
 extension [NftExpression] {
@@ -163,6 +159,19 @@ extension [NftExpression] {
 
     static func setMark(_ outcome: Outcome) -> Self {
         [.immediate(.r(0), nativeBytes(outcome.rawValue)), .metaSet(.mark, .r(0))]
+    }
+
+    /// The packet's connection is on record: its first packet passed a judgement, and it has not been cut since.
+    ///
+    /// Not only where it was answered: every datagram of a flow one way would be judged otherwise, at once on
+    /// several processors, which share the connection's mark.
+    static var isKnown: Self {
+        [
+            .ct(.status, .r(0)),
+            // IPS_CONFIRMED (linux/netfilter/nf_conntrack_common.h)
+            .bitwise(source: .r(0), destination: .r(0), mask: nativeBytes(1 << 3), xor: nativeBytes(0)),
+            .cmp(.neq, .r(0), nativeBytes(0)),
+        ]
     }
 
     static func connection(_ states: ConnectionState) -> Self {

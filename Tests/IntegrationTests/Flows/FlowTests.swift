@@ -119,6 +119,28 @@ extension ManagerTests {
             }
         }
 
+        @Test(arguments: Direction.allCases)
+        func `what a limit on packets stops is told with the limit`(direction: Direction) async throws {
+            try await FlowLab.with { lab in
+                let web = try await lab.attach("web")
+                let db = try await lab.attach("db")
+                let limited = direction == .egress ? "web" : "db"
+                let policy = FirewallPolicy(
+                    name: "open", selector: EndpointSelector(), ingress: [PolicyRule()],
+                    egress: [PolicyRule()])
+                var limits = FirewallPolicy(
+                    name: "limits", selector: EndpointSelector(endpoints: [limited]), directions: [])
+                limits.limits[direction].packets = 20
+                try await lab.manager.apply([policy, limits])
+                let reader = try await lab.read(FlowWatch(deniedOnly: true))
+                for _ in 0..<50 { try web.send(.udp(99), to: db.address) }
+                let stopped = try #require(await reader.first { $0.destinationPort == 99 })
+                #expect(stopped.reason == .limit(.init(.packets, .endpoint(direction, limited))))
+                #expect(stopped.member?.endpoint.name == limited)
+                #expect(stopped.direction == direction)
+            }
+        }
+
         @Test func `a connection that is allowed is told once, while somebody watches`() async throws {
             try await FlowLab.with { lab in
                 let web = try await lab.attach("web")
