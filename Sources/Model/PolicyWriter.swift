@@ -121,12 +121,18 @@ enum DocumentValue {
     /// JSON (RFC 8259).
     var flow: String {
         switch self {
+        case .text(let text) where text.utf8.allSatisfy(DocumentValue.isPlain): "\"\(text)\""
         case .text(let text): "\"" + text.unicodeScalars.map(DocumentValue.escaped).joined() + "\""
         case .number(let number): String(number)
         case .list(let items): "[" + items.map(\.flow).joined(separator: ", ") + "]"
         case .map(let fields):
             "{" + fields.map { DocumentValue.text($0).flow + ": " + $1.flow }.joined(separator: ", ") + "}"
         }
+    }
+
+    /// Stands for itself in a JSON string.
+    private static func isPlain(_ byte: UInt8) -> Bool {
+        (0x20..<0x7f).contains(byte) && byte != UInt8(ascii: "\"") && byte != UInt8(ascii: "\\")
     }
 
     private static func escaped(_ scalar: Unicode.Scalar) -> String {

@@ -1,5 +1,4 @@
 internal import Dispatch
-internal import Foundation
 package import Model
 internal import Synchronization
 
@@ -35,7 +34,6 @@ package final class EncodedPolicies: Sendable {
     private static func encode(_ policies: ArraySlice<FirewallPolicy>) throws -> [(
         name: String, value: String
     )] {
-        let encoder = JSONEncoder()
-        return try policies.map { ($0.name, String(decoding: try encoder.encode($0), as: UTF8.self)) }
+        try policies.map { ($0.name, try $0.record) }
     }
 }

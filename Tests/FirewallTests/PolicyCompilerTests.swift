@@ -1,4 +1,5 @@
 import ConformanceSupport
+import Foundation
 import LabSupport
 import Model
 import Testing
@@ -199,6 +200,21 @@ import Wire
         for member in world.members { _ = compiler.setEndpoint(member.endpoint) }
         _ = compiler.setPolicies(world.policies)
         return compiler
+    }
+
+    @Test func `the text that a policy is stored as reads back as the policy`() throws {
+        var world = RandomWorld(seed: 17, policies: 0)
+        var policies = (0..<2_000).map { world.policy("policy\($0)") }
+        policies[0].rules = [
+            PolicyRule(.ingress, .allow, name: "a \"quoted\" \\ name\n\u{1}é", peers: [.unknown], ports: [])
+        ]
+        policies[1].limits.egress.connections = 5
+        policies[2].limits.ingress.connections = 7
+        for policy in policies {
+            let record = try policy.record
+            let read = try JSONDecoder().decode(FirewallPolicy.self, from: Data(record.utf8))
+            #expect(read == policy, "\(record)")
+        }
     }
 
     private func expectAgreement(_ world: inout RandomWorld, _ compiler: PolicyCompiler) {
