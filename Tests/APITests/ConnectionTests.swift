@@ -148,7 +148,8 @@ import Testing
         let path = directory + "/s"
         let fabric = MemoryFabric()
         // The client is there before the first server is.
-        let client = try ForgeClient(socketPath: path, patience: .seconds(10))
+        // Long: other tests may keep all threads of tasks busy for a while.
+        let client = try ForgeClient(socketPath: path, patience: .seconds(120))
         for round in 1...3 {
             async let made = client.createVNet(.with { $0.name = "lan\(round)" })
             try await Task.sleep(for: .milliseconds(50))
