@@ -158,7 +158,9 @@ extension ManagerTests {
                 let dropped = reasons.first {
                     $0.reason == .limit(.init(.packets, .endpoint(direction, "web")))
                 }
-                #expect(dropped?.packets == UInt64(500 - passed), "\(reasons)")
+                // The container's kernel speaks too: it solicits routers, a few times.
+                let lost = UInt64(500 - passed)
+                #expect((lost...lost + 4).contains(dropped?.packets ?? 0), "\(reasons)")
 
                 policy.limits[direction].packets = nil
                 policy.limits[direction].connections = 1_000_000
