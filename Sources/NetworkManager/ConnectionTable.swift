@@ -10,7 +10,7 @@ internal import Wire
 /// asks. Where news were lost, more than the socket holds, it is read again.
 struct ConnectionTable: ~Copyable {
     /// A connection as the side that began it sees it.
-    struct Flow: Hashable {
+    struct Flow: Hashable, Sendable {
         let source: IPAddress
         let destination: IPAddress
         let l4proto: UInt8

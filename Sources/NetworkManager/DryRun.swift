@@ -1,47 +1,80 @@
 internal import Firewall
 public import Model
+internal import Netlink
 internal import Wire
 
 extension NetworkManager {
     /// Says what applying policies would do, and does nothing: who gains or loses reach, by which rule, and
     /// which live connections would be cut.
     ///
+    /// It is found out beside the manager's other work, of the state as it is when the call begins.
     /// - Throws: as `apply` would.
-    public func preview(_ policies: [FirewallPolicy]) throws -> PolicyEffect {
-        var effect = PolicyEffect()
-        effect.changes = try changes(policies)
-        let changed = zip(policies, effect.changes).filter { $0.1 != .unchanged }.map(\.0)
-        guard !changed.isEmpty else { return effect }
+    public func preview(_ policies: [FirewallPolicy]) async throws -> PolicyEffect {
+        let changes = try changes(policies)
+        let changed = zip(policies, changes).filter { $0.1 != .unchanged }.map(\.0)
+        guard !changed.isEmpty else {
+            var effect = PolicyEffect()
+            effect.changes = changes
+            return effect
+        }
+        let dryRun = try await DryRun.prepared(
+            changed, firewall.compiler, ready(), directory, rowLimit: firewall.rowLimit)
+        let live = try connections.entries(of: dryRun.affectedAddresses).map(ConnectionTable.Flow.init)
+        return await dryRun.effect(changes, live)
+    }
+}
 
-        var next = firewall.compiler
+/// One state of policies beside the one that it would become.
+private struct DryRun: Sendable {
+    let compiler: PolicyCompiler
+    let now: PolicySet
+    let directory: Directory
+    let next: PolicyCompiler
+    let then: PolicySet
+    /// Endpoints whose rules differ.
+    let affected: Set<String>
+
+    /// Beyond this many pairs of endpoints none are compared.
+    static let mostPairs = 2_000_000
+
+    @concurrent static func prepared(
+        _ changed: [FirewallPolicy], _ compiler: PolicyCompiler, _ now: PolicySet, _ directory: Directory,
+        rowLimit: Int
+    ) async throws -> DryRun {
+        var next = compiler
         let delta = next.setPolicies(changed)
-        guard next.rows.count <= firewall.rowLimit else {
+        guard next.rows.count <= rowLimit else {
             throw ModelError.exhausted(
                 "policies", "\(changed.count)",
-                "they come to \(next.rows.count) elements of the kernel's sets, \(firewall.rowLimit) at most")
+                "they come to \(next.rows.count) elements of the kernel's sets, \(rowLimit) at most")
         }
         let names = Set(changed.map(\.name))
-        let then = PolicySet(directory.policies.values.filter { !names.contains($0.name) } + changed)
-        let affected = firewall.compiler.endpoints(affectedBy: delta).union(next.endpoints(affectedBy: delta))
-        try findCuts(affected, next, then, &effect)
-        findReach(affected, next, then, &effect)
+        return DryRun(
+            compiler: compiler, now: now, directory: directory, next: next,
+            then: PolicySet(directory.policies.values.filter { !names.contains($0.name) } + changed),
+            affected: compiler.endpoints(affectedBy: delta).union(next.endpoints(affectedBy: delta)))
+    }
+
+    var affectedAddresses: Set<IPAddress> {
+        Set(affected.flatMap { directory.endpoints[$0]?.addresses ?? [] })
+    }
+
+    @concurrent func effect(_ changes: [PolicyChange], _ live: [ConnectionTable.Flow]) async -> PolicyEffect {
+        var effect = PolicyEffect()
+        effect.changes = changes
+        findCuts(live, &effect)
+        findReach(&effect)
         return effect
     }
 
-    private static var mostPairs: Int { 200_000 }
-
-    private func findCuts(
-        _ affected: Set<String>, _ next: PolicyCompiler, _ then: PolicySet, _ effect: inout PolicyEffect
-    ) throws {
-        let addresses = Set(affected.flatMap { directory.endpoints[$0]?.addresses ?? [] })
-        for entry in try connections.entries(of: addresses) {
-            let live = ConnectionTable.Flow(entry)
+    private func findCuts(_ connections: [ConnectionTable.Flow], _ effect: inout PolicyEffect) {
+        for live in connections {
             func outcome(_ compiler: PolicyCompiler) -> Outcome {
                 compiler.judge(
                     from: live.source, to: live.destination, l4proto: live.l4proto,
                     port: live.destinationPort)
             }
-            guard outcome(next).isDenial, !outcome(firewall.compiler).isDenial else { continue }
+            guard outcome(next).isDenial, !outcome(compiler).isDenial else { continue }
             let flow = Flow(
                 from: FlowSide(live.source, directory.member(at: live.source)),
                 to: FlowSide(live.destination, directory.member(at: live.destination)),
@@ -59,21 +92,18 @@ extension NetworkManager {
     /// Compares what each affected endpoint may reach, and who may reach it, before and after.
     ///
     /// Endpoints that policies cannot tell apart are compared once.
-    private func findReach(
-        _ affected: Set<String>, _ next: PolicyCompiler, _ then: PolicySet, _ effect: inout PolicyEffect
-    ) {
-        let now = ready()
+    private func findReach(_ effect: inout PolicyEffect) {
         let members = directory.endpoints.values.compactMap { try? directory.member($0) }.sorted {
             ($0.network.name, $0.endpoint.name) < ($1.network.name, $1.endpoint.name)
         }
         var known: [ReachKey: [(range: [ClosedRange<UInt32>], gains: Bool)]] = [:]
         func compare(_ from: IPAddress, _ to: IPAddress) -> [(range: [ClosedRange<UInt32>], gains: Bool)] {
             let key = ReachKey(
-                [firewall.compiler.likeness(from), next.likeness(from)],
-                [firewall.compiler.likeness(to), next.likeness(to)])
+                [compiler.likeness(from), next.likeness(from)],
+                [compiler.likeness(to), next.likeness(to)])
             if let known = known[key] { return known }
             let (before, after) = (
-                firewall.compiler.reach(from: from, to: to), next.reach(from: from, to: to)
+                compiler.reach(from: from, to: to), next.reach(from: from, to: to)
             )
             let found = [(difference(before, after), false), (difference(after, before), true)].filter {
                 !$0.0.isEmpty
@@ -102,7 +132,6 @@ extension NetworkManager {
             guard let (source, destination) = sides(from, to) else { return }
             report(.endpoint(from), .endpoint(to), source, destination)
         }
-        // Nothing else is done meanwhile: what is beyond this many pairs is left out.
         var left = Self.mostPairs
         for member in members where affected.contains(member.endpoint.id) {
             for peer in members where peer.endpoint.id != member.endpoint.id && left > 0 {
@@ -114,7 +143,7 @@ extension NetworkManager {
         for member in members where affected.contains(member.endpoint.id) {
             for own in member.endpoint.addresses {
                 let side = FlowSide(own, member)
-                let cuts = firewall.compiler.addressCuts(of: own).union(next.addressCuts(of: own)).sorted()
+                let cuts = compiler.addressCuts(of: own).union(next.addressCuts(of: own)).sorted()
                 for (index, first) in cuts.enumerated() {
                     let last =
                         index + 1 < cuts.count

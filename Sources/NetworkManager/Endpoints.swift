@@ -72,7 +72,9 @@ extension NetworkManager {
 
         do {
             try store.save(endpoint)
-            try firewall.setEndpoint(endpoint)
+            do { try firewall.setEndpoint(endpoint) } catch {
+                throw error.refusing("container", request.containerID)
+            }
             // Nothing of who had the addresses before lives on, whatever became of its release.
             try connections.cutAll(of: endpoint.addresses)
             do { try link(endpoint, network, opened) } catch {

@@ -57,8 +57,7 @@ extension NetworkManager {
         let encoded = EncodedPolicies(changed)
         let affected: Set<IPAddress>?
         do { affected = try firewall.setPolicies(changed, removing: removed) } catch {
-            guard error.code == .tooLarge else { throw error }
-            throw ModelError.exhausted("policies", "\(changed.count)", error.context)
+            throw error.refusing("policies", "\(changed.count)")
         }
         do {
             try reshape()

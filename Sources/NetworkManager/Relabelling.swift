@@ -20,7 +20,7 @@ extension NetworkManager {
             return try directory.member(old)
         }
         let hadLimits = firewall.compiler.limitsConnections
-        try firewall.setEndpoint(endpoint)
+        do { try firewall.setEndpoint(endpoint) } catch { throw error.refusing("endpoint", name) }
         do {
             try reshape()
             try store.save(endpoint)
@@ -48,7 +48,7 @@ extension NetworkManager {
             return old
         }
         let hadLimits = firewall.compiler.limitsConnections
-        try firewall.relabel(network)
+        do { try firewall.relabel(network) } catch { throw error.refusing("network", name) }
         do {
             try reshape()
             try store.save(network)
