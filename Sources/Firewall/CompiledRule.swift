@@ -49,8 +49,8 @@ final class CompiledRule: Sendable {
 
     enum Peers: Sendable {
         case anyone
-        /// The numbers of selectors, and blocks of addresses.
-        case some(selectors: [Int], blocks: [Block])
+        /// The numbers of selectors, blocks of addresses, and domains.
+        case some(selectors: [Int], blocks: [Block], domains: [DomainPattern] = [])
     }
 
     struct Block: Sendable {

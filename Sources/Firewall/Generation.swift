@@ -21,7 +21,8 @@ struct Generation: Hashable {
         ]
         + IPFamily.allCases.flatMap {
             [
-                KernelLayout.identities($0), KernelLayout.quarantined($0), KernelLayout.exceptions($0),
+                KernelLayout.identities($0), KernelLayout.named($0), KernelLayout.quarantined($0),
+                KernelLayout.exceptions($0),
                 KernelLayout.limited($0),
             ]
         }

@@ -25,6 +25,7 @@ extension PolicyCompiler {
         for port in old.ports { leave(&portOwners, port.name) }
         if new == nil { dropLimits(of: old.id) }
         for address in old.addresses where !(new?.addresses.contains(address) ?? false) {
+            dropNamed(address, of: old.id)
             owners[address] = nil
             addresses.remove(address)
             leaveIdentity(address)
@@ -82,6 +83,7 @@ extension PolicyCompiler {
             subjects[number]?.members.insert(address)
         }
         for number in new { makeRows(of: number) }
+        for (address, _) in joining { setNamed(of: address) }
         for endpoint in changed { setLimits(of: endpoint) }
     }
 
@@ -207,7 +209,8 @@ extension PolicyCompiler {
 
     /// What a judged endpoint's rules say of a peer; nil where they are silent.
     func ports(_ direction: Direction, subject: IPAddress, peer: IPAddress) -> PortClass? {
-        guard let subjectNumber = rows[.identity(subject)], let subject = subjects[subjectNumber] else {
+        let address = subject
+        guard let subjectNumber = rows[.identity(address)], let subject = subjects[subjectNumber] else {
             return nil
         }
         if let peerNumber = rows[.identity(peer)],
@@ -215,6 +218,7 @@ extension PolicyCompiler {
         {
             return portClass(number)
         }
+        if direction == .egress, let number = rows[.named(address, peer)] { return portClass(number) }
         return subject.segments[direction]?.first {
             $0.first.family == peer.family && $0.first <= peer && peer <= $0.last
         }?.ports

@@ -13,7 +13,7 @@ package enum KernelLayout {
     static let tables = [policyTable, spoofingTable]
 
     /// Tables of another layout are replaced, not mended; see `Generation.mark`.
-    static let version = 11
+    static let version = 12
 
     // MARK: Sets of the policy table
 
@@ -46,6 +46,11 @@ package enum KernelLayout {
         map(
             "\(direction.rawValue)_blocks\(family.rawValue)", [.etherAddr], 4 + family.width / 8,
             flags: .interval)
+    }
+
+    /// (address of an endpoint, address that it was told for a name) → class of ports.
+    static func named(_ family: IPFamily) -> NftSet {
+        map("named\(family.rawValue)", [family.type, family.type], family.width / 4)
     }
 
     /// Address of a quarantined endpoint → number of its quarantine.
@@ -125,7 +130,7 @@ package enum KernelLayout {
     static let policySets: [NftSet] =
         [bridges, networks, peerLinks, closedBridges, portedProtocols, ports, portRanges]
         + [connectionLimits, packetLimits, byteLimits] + IPFamily.allCases.map(limited)
-        + IPFamily.allCases.flatMap { [identities($0), quarantined($0), exceptions($0)] }
+        + IPFamily.allCases.flatMap { [identities($0), named($0), quarantined($0), exceptions($0)] }
         + Direction.allCases.map(pairs)
         + Direction.allCases.flatMap { direction in IPFamily.allCases.map { segments(direction, $0) } }
         + IPFamily.allCases.map(denied) + IPFamily.allCases.map(unlogged)

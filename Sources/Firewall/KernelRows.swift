@@ -23,6 +23,11 @@ enum KernelRows {
                 KernelLayout.segments(direction, first.family),
                 interval(from: prefix + first.bytes, to: prefix + last.bytes, value)
             )
+        case .named(let address, let peer):
+            return (
+                KernelLayout.named(address.family),
+                [NftElement(key: address.bytes + peer.bytes, data: nativeBytes(value))]
+            )
         case .quarantined(let address):
             return (
                 KernelLayout.quarantined(address.family),

@@ -187,6 +187,7 @@ struct PolicyChains {
         let identities = KernelLayout.identities(family).name
         let blocks = KernelLayout.segments(direction, family).name
         let pairs = KernelLayout.pairs(direction).name
+        let named = KernelLayout.named(family).name
         let ourSide: NftMetaKey = direction == .egress ? .iifname : .oifname
 
         chain(name) {
@@ -213,14 +214,26 @@ struct PolicyChains {
                     .meta(.mark, .r(0)), .ct(.mark, .r(1)),
                     .lookup(set: pairs, key: .r(0), destination: .r(2)),
                     .metaSet(.mark, .r(2)), .verdict(.goto(direction.rawValue + "_ports"))),
-                $0.rule(
-                    "any other peer, by its address",
-                    [.meta(.mark, .r(0))] + .address(direction.peer, family, .r(1)) + [
-                        .lookup(set: blocks, key: .r(0), destination: .r(8)), .metaSet(.mark, .r(8)),
-                        .verdict(.goto(direction.rawValue + "_ports")),
-                    ]),
-                $0.rule(nil, .verdict(.goto(direction.rawValue + "_default"))),
             ]
+                + (direction == .ingress
+                    ? []
+                    : [
+                        $0.rule(
+                            "a peer that the endpoint was told by name",
+                            .address(.source, family, .r(0))
+                                + .address(.destination, family, .r(family.registers)) + [
+                                    .lookup(set: named, key: .r(0), destination: .r(8)),
+                                    .metaSet(.mark, .r(8)), .verdict(.goto("egress_ports")),
+                                ])
+                    ]) + [
+                    $0.rule(
+                        "any other peer, by its address",
+                        [.meta(.mark, .r(0))] + .address(direction.peer, family, .r(1)) + [
+                            .lookup(set: blocks, key: .r(0), destination: .r(8)), .metaSet(.mark, .r(8)),
+                            .verdict(.goto(direction.rawValue + "_ports")),
+                        ]),
+                    $0.rule(nil, .verdict(.goto(direction.rawValue + "_default"))),
+                ]
         }
         // Outside the fabric an address that no endpoint has is not ours to judge. On our side nothing may
         // come from it (it can only be link-local: ports are pinned) or go to it; who asked for it is told

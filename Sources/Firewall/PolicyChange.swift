@@ -7,6 +7,8 @@ struct PolicyChange {
     struct Work {
         /// Everything: what holds for addresses, and all peers.
         var isFull = false
+        /// What endpoints may reach by name.
+        var isOfDomains = false
         /// Peers that a rule selected or selects now.
         var peers: Set<UInt32> = []
     }
@@ -63,9 +65,10 @@ extension PolicyCompiler {
             for (direction, rule) in policy.rules {
                 var work = change.work[subject, default: [:]][direction, default: .init()]
                 if rule.speaksOfAddresses { work.isFull = true }
+                if rule.speaksOfDomains { work.isOfDomains = true }
                 // Whatever a rule selects now is found by working on everything.
                 if !isNew || !work.isFull {
-                    if case .some(let numbers, _) = rule.peers {
+                    if case .some(let numbers, _, _) = rule.peers {
                         for number in numbers {
                             work.peers.formUnion(selectors[number]?.identities ?? [])
                         }
@@ -119,6 +122,7 @@ extension PolicyCompiler {
                     setSegments(of: subject, direction)
                 }
                 for peer in peers { setPair(direction, subject, peer) }
+                if direction == .egress, work.isFull || work.isOfDomains { setNamed(ofIdentity: subject) }
             }
         }
         for subject in change.limits { setLimits(ofIdentity: subject) }

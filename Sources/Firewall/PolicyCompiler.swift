@@ -44,6 +44,8 @@ package struct PolicyCompiler: Sendable {
     var portBooks: [String: [Int: Int]] = [:]
     /// By endpoint id, whether or not the endpoint is there.
     package internal(set) var quarantines: [String: Quarantine] = [:]
+    /// By endpoint id: the addresses outside that it was told, and the names that it asked for.
+    var told: [String: [IPAddress: Set<String>]] = [:]
     var quarantineNumbers = NumberAllocator<String>()
     var quarantineRows: [String: [Row]] = [:]
     private var ruleNumbers = NumberAllocator<RuleReference>()
@@ -219,15 +221,17 @@ package struct PolicyCompiler: Sendable {
         if let peers {
             var selectors: [Int] = []
             var blocks: [CompiledRule.Block] = []
+            var domains: [DomainPattern] = []
             for peer in peers {
                 switch peer {
                 case .endpoints(let selector): selectors.append(use(selector))
                 case .cidr(let block, let except):
                     blocks.append(CompiledRule.Block(block: block, except: except))
+                case .domain(let pattern): domains.append(pattern)
                 case .unknown: break
                 }
             }
-            placed = .some(selectors: selectors, blocks: blocks)
+            placed = .some(selectors: selectors, blocks: blocks, domains: domains)
         }
         var allowance = Outcome.allow
         if action == .allow, rule.limit != nil {
@@ -263,7 +267,8 @@ package struct PolicyCompiler: Sendable {
         var found: Set<IPAddress> = []
         for row in [delta.removed.keys, delta.added.keys].joined() {
             switch row {
-            case .identity(let address), .quarantined(let address): found.insert(address)
+            case .identity(let address), .quarantined(let address), .named(let address, _):
+                found.insert(address)
             // Who had the number and has it no more has another one now.
             case .pair(_, let subject, _), .segment(_, let subject, _, _):
                 let members = subjects[subject]?.members ?? []

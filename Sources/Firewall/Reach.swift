@@ -31,7 +31,7 @@ extension PolicyCompiler {
         var found: Set<String> = []
         for row in [delta.removed.keys, delta.added.keys].joined() {
             switch row {
-            case .identity(let address), .quarantined(let address):
+            case .identity(let address), .quarantined(let address), .named(let address, _):
                 if let owner = owners[address] { found.insert(owner) }
             case .pair(_, let subject, _), .segment(_, let subject, _, _):
                 for address in subjects[subject]?.members ?? [] {

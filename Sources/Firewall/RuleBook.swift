@@ -15,6 +15,7 @@ struct RuleBook: Sendable {
         /// By the number of the peer's selector.
         var bySelector: [Int: [CompiledRule]] = [:]
         var byBlock: [CIDR: [Addressed]] = [:]
+        var byDomain: [DomainPattern: [CompiledRule]] = [:]
         /// How many rules that speak of addresses name a port of the destination.
         var portNames: [String: Int] = [:]
 
@@ -59,11 +60,20 @@ struct RuleBook: Sendable {
             return rules.count > before
         }
 
+        /// Adds the rules that speak of a domain that one of these names is of, and says whether there are
+        /// any.
+        func collect(_ names: Set<String>, into rules: inout [CompiledRule]) -> Bool {
+            let before = rules.count
+            for (pattern, found) in byDomain where names.contains(where: pattern.matches) { rules += found }
+            return rules.count > before
+        }
+
         fileprivate mutating func add(_ rule: CompiledRule, namesDestination: Bool) {
             switch rule.peers {
             case .anyone: anyone.append(rule)
-            case .some(let selectors, let blocks):
+            case .some(let selectors, let blocks, let domains):
                 for number in selectors { bySelector[number, default: []].append(rule) }
+                for domain in domains { byDomain[domain, default: []].append(rule) }
                 for block in blocks {
                     byBlock[block.block, default: []].append(Addressed(except: block.except, rule: rule))
                 }
@@ -75,7 +85,11 @@ struct RuleBook: Sendable {
         fileprivate mutating func remove(_ rule: CompiledRule, namesDestination: Bool) {
             switch rule.peers {
             case .anyone: anyone.removeAll { $0 === rule }
-            case .some(let selectors, let blocks):
+            case .some(let selectors, let blocks, let domains):
+                for domain in domains {
+                    byDomain[domain]?.removeAll { $0 === rule }
+                    if byDomain[domain]?.isEmpty ?? false { byDomain[domain] = nil }
+                }
                 for number in selectors {
                     bySelector[number]?.removeAll { $0 === rule }
                     if bySelector[number]?.isEmpty ?? false { bySelector[number] = nil }
@@ -142,17 +156,21 @@ struct CompiledPolicy: Sendable {
     /// The numbers of all selectors of rules, with repetitions.
     var peerSelectors: [Int] {
         rules.flatMap { one -> [Int] in
-            if case .some(let selectors, _) = one.rule.peers { selectors } else { [] }
+            if case .some(let selectors, _, _) = one.rule.peers { selectors } else { [] }
         }
     }
 }
 
 extension CompiledRule {
+    var speaksOfDomains: Bool {
+        if case .some(_, _, let domains) = peers { !domains.isEmpty } else { false }
+    }
+
     /// Whether it speaks of anyone who has some address.
     var speaksOfAddresses: Bool {
         switch peers {
         case .anyone: true
-        case .some(_, let blocks): !blocks.isEmpty
+        case .some(_, let blocks, _): !blocks.isEmpty
         }
     }
 }

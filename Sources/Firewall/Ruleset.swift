@@ -9,6 +9,8 @@ package enum Row: Hashable, Sendable {
     case pair(Direction, subject: UInt32, peer: UInt32)
     /// (identity of the judged endpoint, run of peer addresses) → port class
     case segment(Direction, subject: UInt32, first: IPAddress, last: IPAddress)
+    /// (address of an endpoint, address that it was told for a name) → port class
+    case named(IPAddress, IPAddress)
     /// (port class, run of protocol and port) → outcome
     case port(class: UInt32, range: ClosedRange<UInt32>)
     /// address of a quarantined endpoint → number of its quarantine

@@ -39,6 +39,8 @@ private struct CompilerWorld {
     private var policies: [String: FirewallPolicy] = [:]
     private var compiler = PolicyCompiler()
     private var rows: [Row: UInt32] = [:]
+    /// By endpoint, known or not: the addresses outside that it was told, and their names.
+    private var told: [Int: [IPAddress: Set<String>]] = [:]
 
     private static let ports: [UInt16] = [1, 80, 81, 443, 65535]
     private static let outside = ["192.0.2.7", "10.1.0.200", "2001:db8::7"].compactMap { try? IPAddress($0) }
@@ -57,7 +59,12 @@ private struct CompilerWorld {
     // MARK: Steps
 
     mutating func step() -> String? {
-        switch choices.number(below: 8) {
+        switch choices.number(below: 9) {
+        case 8:
+            let (index, address) = (choices.number(below: 6), choices.pick(Self.outside))
+            let names = Set(choices.some(2) { $0.pick(["a.example", "b.a.example", "c.test"]) })
+            told[index, default: [:]][address] = names.isEmpty ? nil : names
+            return follow(compiler.setNames(names, of: address, toldTo: "id\(index)"))
         case 0:
             setNetwork(choices.number(below: 2))
             return follow(nil)
@@ -138,7 +145,12 @@ private struct CompilerWorld {
                 list = choices.pick([.ingress, .egress])
                 action = choices.pick([.allow, .deny, .pass])
             }
-            policy.rules.append(PolicyRule(list, action, peers: peers(), ports: ports()))
+            var peers = peers()
+            if list == .egress, action == .allow, choices.number(below: 3) == 0 {
+                let domains = ["a.example", "*.example", "*"].compactMap { try? DomainPattern($0) }
+                peers = (peers ?? []) + [.domain(choices.pick(domains))]
+            }
+            policy.rules.append(PolicyRule(list, action, peers: peers, ports: ports()))
         }
         return policy
     }
@@ -215,6 +227,9 @@ private struct CompilerWorld {
         for network in networks.values { anew.setNetwork(network) }
         for endpoint in endpoints.values { _ = anew.setEndpoint(endpoint) }
         _ = anew.setPolicies(Array(policies.values))
+        for (index, known) in told {
+            for (address, names) in known { _ = anew.setNames(names, of: address, toldTo: "id\(index)") }
+        }
         if anew.rows.count != compiler.rows.count { return "the way to a state shows in its rows" }
         return overlap() ?? disagreement()
     }
@@ -232,7 +247,7 @@ private struct CompilerWorld {
             case .exception(let quarantine, let first, let last):
                 guard first <= last else { return "\(row) ends before it begins" }
                 runs["quarantine \(quarantine) \(first.family)", default: []].append(first.bits...last.bits)
-            case .identity, .pair, .quarantined, .limited, .connections, .rulePackets, .ruleBandwidth,
+            case .identity, .pair, .named, .quarantined, .limited, .connections, .rulePackets, .ruleBandwidth,
                 .packets:
                 break
             }
@@ -258,7 +273,9 @@ private struct CompilerWorld {
             for to in sides
             where from.address.family == to.address.family && (from.member ?? to.member) != nil {
                 for transport in Self.transports {
-                    let flow = Flow(from: from, to: to, transport)
+                    let known = from.member.flatMap { told[Int($0.endpoint.id.dropFirst(2)) ?? -1] }
+                    let named = FlowSide(to.address, to.member, names: known?[to.address] ?? [])
+                    let flow = Flow(from: from, to: named, transport)
                     let (l4proto, port) = Self.numbers(transport, from.address.family)
                     let outcome = compiler.judge(
                         from: from.address, to: to.address, l4proto: l4proto, port: port)

@@ -43,10 +43,13 @@ public struct FlowSide: Hashable, Sendable {
     public let address: IPAddress
     /// nil for an address outside the fabric.
     public let member: NetworkMember?
+    /// The names that the other side was told the address for; none of an endpoint. In lower case.
+    public let names: Set<String>
 
-    public init(_ address: IPAddress, _ member: NetworkMember? = nil) {
+    public init(_ address: IPAddress, _ member: NetworkMember? = nil, names: Set<String> = []) {
         self.address = address
         self.member = member
+        self.names = member == nil ? names : []
     }
 }
 

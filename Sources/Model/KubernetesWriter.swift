@@ -71,7 +71,8 @@ extension FirewallPolicy {
             let excepted = ("except", DocumentValue.list(except.map { .text($0.description) }))
             let parts = [("cidr", DocumentValue.text(block.description))] + (except.isEmpty ? [] : [excepted])
             return .map([("ipBlock", .map(parts))])
-        case .unknown: return .map([])
+        // No Kubernetes policy has a domain.
+        case .domain, .unknown: return .map([])
         }
     }
 }
@@ -125,7 +126,7 @@ extension DocumentValue {
         switch peer {
         case .endpoints(let selector): self.init(clusterSelector: selector)
         case .cidr(let block, _): self = .map([("networks", .list([.text(block.description)]))])
-        case .unknown: self = .map([])
+        case .domain, .unknown: self = .map([])
         }
     }
 

@@ -59,11 +59,17 @@ extension PolicyReader {
 
     private mutating func rules(_ node: Node, _ list: RuleList) -> [PolicyRule] {
         let side = list.direction == .ingress ? "from" : "to"
-        let known = [side, "ports"] + (list.denies ? [] : ["limit"])
-        return items(node, list.rawValue).compactMap { item, path in
+        let known =
+            [side, "ports"] + (list.denies ? [] : ["limit"])
+            + (list == .egress ? ["toFQDNs"] : [])
+        return items(node, list.rawValue).compactMap { item, path -> PolicyRule? in
             guard let fields = fields(item, path, known) else { return nil }
+            var others = fields[side].map { peers($0, "\(path).\(side)") }
+            if let names = fields["toFQDNs"] {
+                others = (others ?? []) + domains(names, "\(path).toFQDNs")
+            }
             return PolicyRule(
-                peers: fields[side].map { peers($0, "\(path).\(side)") },
+                peers: others,
                 ports: fields["ports"].map { ports($0, "\(path).ports") },
                 limit: fields["limit"].map { limit($0, "\(path).limit") })
         }
@@ -110,6 +116,14 @@ extension PolicyReader {
 
     private mutating func peers(_ node: Node, _ path: String) -> [PolicyPeer] {
         items(node, path).compactMap { item, path in peer(item, path) }
+    }
+
+    private mutating func domains(_ node: Node, _ path: String) -> [PolicyPeer] {
+        let items = items(node, path)
+        if items.isEmpty { refuse(node, path, "[]", "names no domain") }
+        return items.compactMap { item, path in
+            value(item, path) { text throws(ParseError) in .domain(try DomainPattern(text)) }
+        }
     }
 
     private mutating func peer(_ node: Node, _ path: String) -> PolicyPeer? {

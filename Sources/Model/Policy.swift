@@ -56,6 +56,9 @@ public enum PolicyPeer: Hashable, Sendable, Codable {
     case endpoints(EndpointSelector)
     /// Any address of a block, an endpoint's too, but not of these blocks inside it.
     case cidr(CIDR, except: [CIDR])
+    /// Addresses outside the fabric that the resolver told the endpoint for such a name. In rules that allow
+    /// what goes out, and in no others.
+    case domain(DomainPattern)
     /// A kind that this program does not know. It fails closed: see `PolicyRule.effect`.
     case unknown
 }

@@ -84,6 +84,7 @@ private struct RecordWriter {
                 list(except) { $0.text += "\"\($1.description)\"" }
             }
             text += "}"
+        case .domain(let pattern): text += "{\"domain\":\"\(pattern)\"}"
         case .unknown: text += "{\"unknown\":true}"
         }
     }

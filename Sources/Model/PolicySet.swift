@@ -123,7 +123,7 @@ public struct PolicySet: Sendable {
         let tiers = direction == .ingress ? profile.ingress : profile.egress
         /// What a tier grants; nil where it leaves the matter open.
         func ask(_ table: RuleTable?) throws(DenialReason) -> Grant? {
-            guard let rule = table?.first(address: peer.address, selectors: selectors, query) else {
+            guard let rule = table?.first(peer, selectors: selectors, query) else {
                 return nil
             }
             switch rule.action {
@@ -201,6 +201,7 @@ private struct PlacedPolicy: Sendable {
                 switch peer {
                 case .endpoints(let selector): .selector(index.number(of: selector))
                 case .cidr(let block, let except): .block(block, except: except)
+                case .domain(let pattern): .domain(pattern)
                 case .unknown: nil
                 }
             }

@@ -135,13 +135,17 @@ extension EndpointSelector: Codable {
 
 extension PolicyPeer {
     private enum CodingKeys: String, CodingKey {
-        case cidr, except, unknown
+        case cidr, except, domain, unknown
     }
 
     public init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
         guard !container.contains(.unknown) else {
             self = .unknown
+            return
+        }
+        if let pattern = try container.decodeIfPresent(DomainPattern.self, forKey: .domain) {
+            self = .domain(pattern)
             return
         }
         guard let block = try container.decodeIfPresent(CIDR.self, forKey: .cidr) else {
@@ -158,6 +162,9 @@ extension PolicyPeer {
             var container = encoder.container(keyedBy: CodingKeys.self)
             try container.encode(block, forKey: .cidr)
             if !except.isEmpty { try container.encode(except, forKey: .except) }
+        case .domain(let pattern):
+            var container = encoder.container(keyedBy: CodingKeys.self)
+            try container.encode(pattern, forKey: .domain)
         case .unknown:
             var container = encoder.container(keyedBy: CodingKeys.self)
             try container.encode(true, forKey: .unknown)

@@ -135,7 +135,7 @@ private struct PolicyCheck {
             if peers.isEmpty, list.denies {
                 refuse(field, "[]", "denies nobody; leave it out to mean anyone")
             }
-            self.peers(peers, field)
+            self.peers(peers, field, mayNameDomains: list == .egress && rule.action == .allow)
         }
         if let ports = rule.ports { self.ports(ports, "\(path).ports") }
         guard let limit = rule.limit else { return }
@@ -176,13 +176,17 @@ private struct PolicyCheck {
         }
     }
 
-    private mutating func peers(_ peers: [PolicyPeer], _ path: String) {
+    private mutating func peers(_ peers: [PolicyPeer], _ path: String, mayNameDomains: Bool = false) {
         for (index, peer) in peers.enumerated() {
             switch peer {
             case .endpoints(let selector): self.selector(selector, "\(path)[\(index)]")
             case .cidr(let block, let except):
                 for (number, inner) in except.enumerated() where !block.contains(inner) {
                     refuse("\(path)[\(index)].except[\(number)]", inner, "must lie inside \(block)")
+                }
+            case .domain(let pattern):
+                if !mayNameDomains {
+                    refuse("\(path)[\(index)]", pattern, "only rules that allow egress can name domains")
                 }
             case .unknown: break
             }
@@ -216,7 +220,7 @@ extension PolicyPeer {
         switch self {
         case .endpoints(let selector): max(selector.endpoints?.count ?? 1, 1)
         case .cidr(_, let except): 1 + except.count
-        case .unknown: 1
+        case .domain, .unknown: 1
         }
     }
 }

@@ -37,7 +37,13 @@ extension FirewallPolicy {
             let side = list.direction == .ingress ? "from" : "to"
             let rules = rules(list).map { rule in
                 var parts: [(String, DocumentValue)] = []
-                if let peers = rule.peers { parts.append((side, DocumentValue(peers))) }
+                let domains = rule.domains
+                if let peers = rule.peers, domains.isEmpty || domains.count < peers.count {
+                    parts.append((side, DocumentValue(peers)))
+                }
+                if !domains.isEmpty {
+                    parts.append(("toFQDNs", .list(domains.map { .text($0.description) })))
+                }
                 if let ports = rule.ports { parts.append(("ports", DocumentValue(ports))) }
                 if let limit = rule.limit { parts.append(("limit", DocumentValue(limit))) }
                 return DocumentValue.map(parts)
@@ -59,9 +65,11 @@ enum DocumentValue {
 
     init(_ peers: [PolicyPeer]) {
         self = .list(
-            peers.map { peer in
+            peers.compactMap { peer in
                 switch peer {
                 case .endpoints(let selector): return DocumentValue(selector)
+                // In a list of their own.
+                case .domain: return nil
                 case .cidr(let block, let except):
                     let excepted = ("except", DocumentValue.list(except.map { .text($0.description) }))
                     return .map([("cidr", .text(block.description))] + (except.isEmpty ? [] : [excepted]))

@@ -25,6 +25,7 @@ final class PlacedRule: Sendable {
 enum PlacedPeer: Sendable {
     case selector(Int)
     case block(CIDR, except: [CIDR])
+    case domain(DomainPattern)
 }
 
 /// The rules of one tier in one direction for one set of policies, found by peer and port instead of by
@@ -38,6 +39,7 @@ final class RuleTable: Sendable {
     private let anyone: PortIndex?
     private let bySelector: [Int: PortIndex]
     private let byBlock: [CIDR: [Block]]
+    private let byDomain: [(pattern: DomainPattern, rules: PortIndex)]
     /// Prefix lengths in use: a lookup tries each one once, however many blocks there are.
     private let lengths: [IPFamily: [Int]]
 
@@ -46,6 +48,7 @@ final class RuleTable: Sendable {
         var anyone: [PlacedRule] = []
         var bySelector: [Int: [PlacedRule]] = [:]
         var byBlock: [CIDR: [[CIDR]: [PlacedRule]]] = [:]
+        var byDomain: [DomainPattern: [PlacedRule]] = [:]
         for rule in rules {
             guard let peers = rule.peers else {
                 anyone.append(rule)
@@ -56,6 +59,7 @@ final class RuleTable: Sendable {
                 case .selector(let number): bySelector[number, default: []].append(rule)
                 case .block(let block, let except):
                     byBlock[block, default: [:]][except, default: []].append(rule)
+                case .domain(let pattern): byDomain[pattern, default: []].append(rule)
                 }
             }
         }
@@ -64,6 +68,7 @@ final class RuleTable: Sendable {
         self.byBlock = byBlock.mapValues { groups in
             groups.map { Block(except: $0.key, rules: PortIndex($0.value)) }
         }
+        self.byDomain = byDomain.map { ($0.key, PortIndex($0.value)) }
         lengths = Dictionary(grouping: byBlock.keys, by: \.family).mapValues {
             Set($0.map(\.prefixLength)).sorted()
         }
@@ -72,7 +77,8 @@ final class RuleTable: Sendable {
     /// The first rule that speaks of this peer and port.
     ///
     /// - Parameter selectors: the numbers of those that match the peer; empty for one outside.
-    func first(address: IPAddress, selectors: [Int], _ query: PortQuery) -> PlacedRule? {
+    func first(_ peer: FlowSide, selectors: [Int], _ query: PortQuery) -> PlacedRule? {
+        let address = peer.address
         var best = anyone?.first(query)
         func consider(_ rule: PlacedRule?) {
             if let rule, rule.order < best?.order ?? .max { best = rule }
@@ -86,6 +92,11 @@ final class RuleTable: Sendable {
                 where !block.except.contains(where: { $0.contains(address) }) {
                     consider(block.rules.first(query))
                 }
+            }
+        }
+        if !peer.names.isEmpty {
+            for (pattern, rules) in byDomain where peer.names.contains(where: pattern.matches) {
+                consider(rules.first(query))
             }
         }
         return best

@@ -248,11 +248,24 @@ public nonisolated struct Forge_Network_V1_Peer: Sendable {
     set {kind = .block(newValue)}
   }
 
+  /// Addresses outside that the resolver told the endpoint for a name: "api.example.com", or "*.example.com"
+  /// for every name below. Only in egress.
+  public var domain: String {
+    get {
+      if case .domain(let v)? = kind {return v}
+      return String()
+    }
+    set {kind = .domain(newValue)}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public nonisolated enum OneOf_Kind: Equatable, Sendable {
     case endpoints(Forge_Network_V1_Selector)
     case block(Forge_Network_V1_AddressBlock)
+    /// Addresses outside that the resolver told the endpoint for a name: "api.example.com", or "*.example.com"
+    /// for every name below. Only in egress.
+    case domain(String)
 
   }
 
@@ -1359,7 +1372,7 @@ nonisolated extension Forge_Network_V1_AddressBlock: SwiftProtobuf.Message, Swif
 
 nonisolated extension Forge_Network_V1_Peer: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Peer"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}endpoints\0\u{1}block\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}endpoints\0\u{1}block\0\u{1}domain\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1393,6 +1406,14 @@ nonisolated extension Forge_Network_V1_Peer: SwiftProtobuf.Message, SwiftProtobu
           self.kind = .block(v)
         }
       }()
+      case 3: try {
+        var v: String?
+        try decoder.decodeSingularStringField(value: &v)
+        if let v = v {
+          if self.kind != nil {try decoder.handleConflictingOneOf()}
+          self.kind = .domain(v)
+        }
+      }()
       default: break
       }
     }
@@ -1411,6 +1432,10 @@ nonisolated extension Forge_Network_V1_Peer: SwiftProtobuf.Message, SwiftProtobu
     case .block?: try {
       guard case .block(let v)? = self.kind else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    }()
+    case .domain?: try {
+      guard case .domain(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularStringField(value: v, fieldNumber: 3)
     }()
     case nil: break
     }

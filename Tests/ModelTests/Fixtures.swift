@@ -120,7 +120,7 @@ struct World {
             policy.ingressDeny = random.chance(30) ? try rules(1...1, denies: true) : []
         }
         if policy.directions.contains(.egress) {
-            policy.egress = try rules(0...2)
+            policy.egress = try rules(0...2, domains: true)
             policy.egressDeny = random.chance(30) ? try rules(1...1, denies: true) : []
         }
         if random.chance(20) { policy.rateLimit = Int.random(in: 1...1000, using: &random) }
@@ -215,6 +215,8 @@ struct World {
         return LabelRequirement(random.pick(keys), condition, takesValues ? values : [])
     }
 
+    static let domains = ["example.com", "*.example.com", "*.b.example.com", "*"]
+
     mutating func selector() -> EndpointSelector {
         var selector = EndpointSelector()
         if random.chance(60) { selector.matchLabels = World.labels(&random) }
@@ -225,10 +227,16 @@ struct World {
         return selector
     }
 
-    private mutating func rules(_ count: ClosedRange<Int>, denies: Bool = false) throws -> [PolicyRule] {
+    private mutating func rules(
+        _ count: ClosedRange<Int>, denies: Bool = false, domains: Bool = false
+    ) throws -> [PolicyRule] {
         try (0..<Int.random(in: count, using: &random)).map { _ in
-            PolicyRule(
-                peers: random.chance(25) ? nil : try peers((denies ? 1 : 0)...2),
+            let named =
+                try domains && random.chance(30)
+                ? random.some(1...2) { $0.pick(World.domains) }.map { .domain(try DomainPattern($0)) }
+                : [PolicyPeer]()
+            return PolicyRule(
+                peers: named.isEmpty && random.chance(25) ? nil : try peers((denies ? 1 : 0)...2) + named,
                 ports: random.chance(40) ? nil : random.some(1...2) { World.range(&$0) },
                 limit: !denies && random.chance(10) ? World.limit(&random) : nil)
         }
@@ -279,7 +287,9 @@ struct World {
         if random.chance(80) { return try FlowSide(random.pick(members), family) }
         let outside =
             family == .v4 ? ["192.0.2.9", "192.0.2.200", "10.0.0.99"] : ["2001:db8::1", "fd00::99"]
-        return FlowSide(try IPAddress(random.pick(outside)))
+        let names = ["example.com", "api.example.com", "a.b.example.com", "example.net"]
+        return FlowSide(
+            try IPAddress(random.pick(outside)), names: Set(random.some(0...2) { $0.pick(names) }))
     }
 
     private mutating func transport() -> FlowTransport {

@@ -151,6 +151,16 @@ struct NaiveTwin {
                 if block.contains(peer.address) && !except.contains(where: { $0.contains(peer.address) }) {
                     return rule.action
                 }
+            case .domain(let pattern):
+                let parts = pattern.description.split(separator: ".")
+                for name in peer.member == nil ? peer.names : [] {
+                    var labels = name.split(separator: ".")
+                    if parts.first == "*" {
+                        guard labels.count >= parts.count else { continue }
+                        labels = ["*"] + labels.suffix(parts.count - 1)
+                    }
+                    if labels == parts { return rule.action }
+                }
             case .unknown: break
             }
         }

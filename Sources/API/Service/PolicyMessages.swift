@@ -100,7 +100,13 @@ private func readPeers(_ message: Forge_Network_V1_Peers, _ field: String) throw
             }
             let cidr = try parse(field + ".cidr", block.cidr) { text throws(ParseError) in try CIDR(text) }
             peers.append(.cidr(cidr, except: except))
-        case nil: throw .invalid("\(field)[\(index)]", "", "must be endpoints or a block")
+        case .domain(let name):
+            peers.append(
+                .domain(
+                    try parse("\(field)[\(index)]", name) { text throws(ParseError) in
+                        try DomainPattern(text)
+                    }))
+        case nil: throw .invalid("\(field)[\(index)]", "", "must be endpoints, a block or a domain")
         }
     }
     return peers
@@ -217,6 +223,7 @@ extension Forge_Network_V1_Peers {
                         $0.cidr = cidr.description
                         $0.except = except.map(\.description)
                     }
+                case .domain(let pattern): $0.domain = pattern.description
                 // No native policy has one.
                 case .unknown: break
                 }

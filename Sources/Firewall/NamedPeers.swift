@@ -1,0 +1,74 @@
+package import Model
+package import Wire
+
+/// Addresses outside that endpoints reach by name: those that the resolver told them, for names that some
+/// rule's domain is of.
+extension PolicyCompiler {
+    /// Says by which names an endpoint knows an address; none where it does not any more.
+    package mutating func setNames(_ names: Set<String>, of peer: IPAddress, toldTo endpointID: String)
+        -> RulesetDelta
+    {
+        if names.isEmpty {
+            told[endpointID]?[peer] = nil
+            if told[endpointID]?.isEmpty ?? false { told[endpointID] = nil }
+        } else {
+            told[endpointID, default: [:]][peer] = names
+        }
+        for address in endpoints[endpointID]?.addresses ?? [] { setNamed(address, peer, names) }
+        return ledger.takeDelta()
+    }
+
+    /// The ports of each protocol that an endpoint may reach at an address that it knows by these names;
+    /// nil where no rule speaks of any.
+    func portsNamed(_ names: Set<String>, _ address: IPAddress, _ peer: IPAddress) -> PortClass? {
+        guard address.family == peer.family, owners[peer] == nil,
+            let subject = rows[.identity(address)].flatMap({ subjects[$0] })
+        else { return nil }
+        var rules: [CompiledRule] = []
+        var isNamed = false
+        let blocks = blocks.containing(peer)
+        for selector in subject.matched {
+            guard let side = selectors[selector]?.book.egress else { continue }
+            if side.collect(names, into: &rules) { isNamed = true }
+            side.collect(peer, blocks, into: &rules)
+        }
+        guard isNamed else { return nil }
+        return PortClass(rules, [], chain(subjectNumber(address), .egress).chain)
+    }
+
+    private func subjectNumber(_ address: IPAddress) -> UInt32 { rows[.identity(address)] ?? 0 }
+
+    /// The rules that let an endpoint ask for a name, by the domains that they speak of.
+    package func domains(of name: String, for endpointID: String) -> Set<DomainPattern> {
+        var found: Set<DomainPattern> = []
+        for address in endpoints[endpointID]?.addresses ?? [] {
+            for selector in rows[.identity(address)].flatMap({ subjects[$0] })?.matched ?? [] {
+                for pattern in (selectors[selector]?.book.egress.byDomain ?? [:]).keys
+                where pattern.matches(name) {
+                    found.insert(pattern)
+                }
+            }
+        }
+        return found
+    }
+
+    mutating func setNamed(ofIdentity number: UInt32) {
+        for address in subjects[number]?.members ?? [] { setNamed(of: address) }
+    }
+
+    /// Makes the rows of one address of an endpoint, after its identity or its rules have changed.
+    mutating func setNamed(of address: IPAddress) {
+        guard let owner = owners[address], let peers = told[owner] else { return }
+        for (peer, names) in peers { setNamed(address, peer, names) }
+    }
+
+    /// Removes the rows of an address that is about to be nobody's.
+    mutating func dropNamed(_ address: IPAddress, of endpointID: String) {
+        for peer in told[endpointID]?.keys.map(\.self) ?? [] { setClass(.named(address, peer), nil) }
+    }
+
+    private mutating func setNamed(_ address: IPAddress, _ peer: IPAddress, _ names: Set<String>) {
+        guard address.family == peer.family else { return }
+        setClass(.named(address, peer), names.isEmpty ? nil : portsNamed(names, address, peer))
+    }
+}
