@@ -73,7 +73,11 @@ let package = Package(
         .target(
             name: "Bridge", dependencies: ["Model", "Namespaces", "Netlink", "Sys", "Wire"],
             swiftSettings: strict),
+        .target(name: "DNS", dependencies: ["Sys", "Wire"], swiftSettings: strict),
         .target(name: "Firewall", dependencies: ["Model", "Netlink", "Sys", "Wire"], swiftSettings: strict),
+        .target(name: "NAT", dependencies: ["Model", "Netlink", "Sys", "Wire"], swiftSettings: strict),
+        .target(
+            name: "Forwarding", dependencies: ["CLinux", "Netlink", "Sys", "Wire"], swiftSettings: strict),
         .target(name: "VNet", dependencies: ["Model", "Wire"], swiftSettings: strict),
         .target(
             name: "Store", dependencies: ["Model", "Wire", .product(name: "GRDB", package: "GRDB.swift")],
@@ -88,14 +92,15 @@ let package = Package(
         .target(
             name: "NetworkManager",
             dependencies: [
-                "Bridge", "Firewall", "Model", "Namespaces", "Netlink", "Store", "Sys", "VNet", "Wire", log,
+                "Bridge", "DNS", "Firewall", "Forwarding", "Model", "NAT", "Namespaces", "Netlink", "Store",
+                "Sys", "VNet", "Wire", log,
             ],
             swiftSettings: strict),
 
         // What fuzzers and the tests that replay their corpora both run.
         .target(
-            name: "FuzzTargets", dependencies: ["Firewall", "Model", "Netlink", "Wire"], swiftSettings: strict
-        ),
+            name: "FuzzTargets", dependencies: ["DNS", "Firewall", "Model", "Netlink", "Wire"],
+            swiftSettings: strict),
 
         // X
         .executableTarget(
@@ -104,7 +109,10 @@ let package = Package(
             swiftSettings: strict),
         .executableTarget(
             name: "forged",
-            dependencies: ["API", "CLinux", "Model", "Namespaces", "NetworkManager", "Sys", log],
+            dependencies: [
+                "API", "CLinux", "DNS", "Forwarding", "Model", "Namespaces", "NetworkManager", "Sys", "Wire",
+                log,
+            ],
             swiftSettings: strict),
         .testTarget(
             name: "APITests", dependencies: ["API", "Model", "Protos", "Sys", "Wire"] + grpc,
@@ -115,6 +123,12 @@ let package = Package(
         .target(
             name: "LabSupport", dependencies: ["CLab", "CLinux", "Model", "Namespaces", "Sys", "Wire"],
             path: "Tests/Support/LabSupport", swiftSettings: strict),
+
+        // A forwarder with a manager's side of its link.
+        .target(
+            name: "ForwardingSupport",
+            dependencies: ["CLab", "CLinux", "Forwarding", "LabSupport", "Sys", "Wire"],
+            path: "Tests/Support/ForwardingSupport", swiftSettings: strict),
 
         // Cases of policy as data, and the fabric that each describes.
         .target(
@@ -136,6 +150,14 @@ let package = Package(
             name: "FirewallTests",
             dependencies: ["ConformanceSupport", "Firewall", "FuzzTargets", "LabSupport", "Model", "Wire"],
             swiftSettings: strict),
+        .testTarget(
+            name: "DNSTests", dependencies: ["DNS", "FuzzTargets", "Sys", "Wire"], swiftSettings: strict),
+        .testTarget(
+            name: "NATTests", dependencies: ["Model", "NAT", "Netlink", "Wire"], swiftSettings: strict),
+        .testTarget(
+            name: "ForwardingTests",
+            dependencies: ["Forwarding", "ForwardingSupport", "LabSupport", "Sys", "Wire"],
+            swiftSettings: strict),
         .testTarget(name: "VNetTests", dependencies: ["Model", "VNet", "Wire"], swiftSettings: strict),
         .testTarget(
             name: "StoreTests",
@@ -149,8 +171,8 @@ let package = Package(
         .testTarget(
             name: "IntegrationTests",
             dependencies: [
-                "Bridge", "ConformanceSupport", "Firewall", "LabSupport", "Model", "Namespaces", "Netlink",
-                "NetworkManager", "Sys", "Wire",
+                "Bridge", "ConformanceSupport", "Firewall", "Forwarding", "ForwardingSupport", "LabSupport",
+                "Model", "NAT", "Namespaces", "Netlink", "NetworkManager", "Sys", "Wire",
             ],
             swiftSettings: strict),
 

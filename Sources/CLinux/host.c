@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "clinux.h"
 
+#include <linux/if_tun.h>
 #include <net/if.h>
 #include <pwd.h>
 #include <stddef.h>
@@ -53,6 +54,8 @@ int cl_pidfd_signal(int pidfd, int signal) { return (int)syscall(SYS_pidfd_send_
 
 void cl_ignore_broken_pipes(void) { signal(SIGPIPE, SIG_IGN); }
 void cl_set_name(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }
+
+void cl_undumpable(void) { prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); }
 
 int cl_lock(int fd) {
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
@@ -115,6 +118,23 @@ int cl_loopback_up(void) {
     if (ioctl(fd, SIOCSIFFLAGS, &request) < 0) return closing(fd);
     close(fd);
     return 0;
+}
+
+// What is not persistent goes when its descriptor is closed.
+static int set_tap(const char *name, int persistent) {
+    int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+    if (fd < 0) return -1;
+    struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI};
+    strncpy(request.ifr_name, name, sizeof request.ifr_name - 1);
+    if (ioctl(fd, TUNSETIFF, &request) < 0) return closing(fd);
+    if (ioctl(fd, TUNSETPERSIST, persistent) < 0) return closing(fd);
+    close(fd);
+    return 0;
+}
+
+int cl_tap(const char *name, int present) {
+    if (set_tap(name, 0) < 0) return -1;
+    return present ? set_tap(name, 1) : 0;
 }
 
 // Accounts are few and their entries short; larger ones count as unknown.

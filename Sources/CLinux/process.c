@@ -10,7 +10,7 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
-enum { MAX_STEPS = 64, MAX_PLAN_FDS = 32, CHILD_FDS_FROM = 64 };
+enum { MAX_STEPS = 64, MAX_PLAN_FDS = 256, CHILD_FDS_FROM = 512 };
 
 struct step {
     int kind, optional;
@@ -144,6 +144,18 @@ static int pause_child(const struct child *child, int index) {
     return 0;
 }
 
+static int close_range_of(int first, int last) {
+    return first > last ? 0 : (int)syscall(SYS_close_range, first, last, 0);
+}
+
+// All from 3 on but the two that the parent is talked to with.
+static int close_others(const struct child *child) {
+    int low = child->reports < child->go ? child->reports : child->go;
+    int high = child->reports < child->go ? child->go : child->reports;
+    if (close_range_of(3, low - 1) < 0 || close_range_of(low + 1, high - 1) < 0) return -1;
+    return close_range_of(high + 1, INT_MAX);
+}
+
 static int take(struct child *child, const struct step *step, int index) {
     switch (step->kind) {
     case CL_STEP_JOIN:
@@ -181,6 +193,10 @@ static int take(struct child *child, const struct step *step, int index) {
         return 0;
     case CL_STEP_LOOPBACK:
         return cl_loopback_up();
+    case CL_STEP_TAP:
+        return cl_tap(step->text[0], (int)step->one);
+    case CL_STEP_CLOSE:
+        return close_others(child);
     case CL_STEP_PAUSE:
         return pause_child(child, index);
     case CL_STEP_USER:

@@ -43,3 +43,11 @@ package func waitReadable(_ descriptors: [Int32], milliseconds: Int32 = -1) thro
     try system("poll") { unsafe poll(&polled, nfds_t(polled.count), milliseconds) }
     return polled.map { $0.revents != 0 }
 }
+
+/// Waits until a descriptor takes bytes, or fails.
+/// - Returns: false after `milliseconds` (-1: without limit).
+package func waitWritable(_ descriptor: Int32, milliseconds: Int32 = -1) throws(SystemError) -> Bool {
+    var polled = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+    try system("poll") { unsafe poll(&polled, 1, milliseconds) }
+    return polled.revents != 0
+}

@@ -35,6 +35,8 @@ enum cl_step_kind {
     CL_STEP_BOUND,         // capability bounding set limited to the mask one
     CL_STEP_LOOPBACK,      // lo up
     CL_STEP_PAUSE,         // reports CL_REPORT_PAUSED and waits for a byte on the go pipe; its end ends the child
+    CL_STEP_TAP,           // the TAP interface a, made anew where one is 1, else removed
+    CL_STEP_CLOSE,         // every descriptor from 3 on, for a child that becomes no program
     CL_STEP_USER,          // groups cleared, gid two, uid one
 };
 // `optional`: a failure is reported and the child goes on.
@@ -67,6 +69,8 @@ int cl_pidfd_signal(int pidfd, int signal);
 void cl_ignore_broken_pipes(void);
 // What ps shows for the calling thread; on the main thread for the process.
 void cl_set_name(const char *name);
+// prctl(PR_SET_DUMPABLE, 0): only who has CAP_SYS_PTRACE over the process may look into it from now on.
+void cl_undumpable(void);
 
 // POSIX record lock on a whole file: the kernel names its holder, so that nobody has to trust a pid in a file.
 int cl_lock(int fd);
@@ -81,6 +85,10 @@ int cl_pipe(int fds[2]);
 
 // Brings lo up in the calling thread's network namespace.
 int cl_loopback_up(void);
+
+// A TAP interface that is there without a program behind it, in the calling thread's network namespace. One of the
+// name that is there already is removed; with `present` 0 that is all.
+int cl_tap(const char *name, int present);
 
 // Account name of a uid, and uid and gid of an account: 0 if found.
 int cl_user_name(unsigned uid, char *room, size_t length);

@@ -49,7 +49,7 @@ int cl_ns_owner(int fd);
 
 // sendmsg(2) and recvmsg(2) with descriptors (SCM_RIGHTS). At most CL_MAX_FDS at a time.
 // `count` is in/out on receipt: room in, received out. Received descriptors are close-on-exec.
-enum { CL_MAX_FDS = 16 };
+enum { CL_MAX_FDS = 64 };
 ssize_t cl_send_fds(int fd, const void *bytes, size_t length, const int *fds, int count, int flags);
 ssize_t cl_recv_fds(int fd, void *bytes, size_t length, int *fds, int *count, int flags);
 

@@ -3,12 +3,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <pwd.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,6 +22,12 @@ static int other_users, as_root;
 const char *clab_unavailable(void) { return reason; }
 int clab_has_other_users(void) { return other_users; }
 int clab_started_as_root(void) { return as_root; }
+
+int clab_drop_capabilities(void) {
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {0};
+    return (int)syscall(SYS_capset, &header, none);
+}
 
 static void fail(const char *what) { snprintf(reason, sizeof reason, "%s: %s", what, strerror(errno)); }
 

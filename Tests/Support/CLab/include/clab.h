@@ -13,4 +13,7 @@ int clab_has_other_users(void);
 // Whether the process was started by the host's root.
 int clab_started_as_root(void);
 
+// Takes every capability from the calling thread, and from no other.
+int clab_drop_capabilities(void);
+
 #endif
