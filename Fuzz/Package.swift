@@ -16,7 +16,7 @@ let strict: [SwiftSetting] = [
     .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
 ]
 
-let fuzzers = ["FuzzNetlink", "FuzzAddress", "FuzzPolicy", "FuzzCompiler"]
+let fuzzers = ["FuzzNetlink", "FuzzAddress", "FuzzPolicy", "FuzzCompiler", "FuzzNames"]
 
 let package = Package(
     name: "Fuzz",

@@ -1,0 +1,106 @@
+internal import Sys
+internal import Wire
+
+extension Resolver {
+    /// A query has come: `bytes[range]`.
+    package func query(_ bytes: [UInt8], _ range: Range<Int>, from client: ClientReference, at time: UInt64) {
+        now = max(now, time)
+        let owner = owner(of: client)
+        if owner.isEndpoint {
+            endpoints[Int(owner.index)].counters.queries += 1
+        } else if owner == .stranger {
+            strangers.queries += 1
+        }
+        serve(bytes, range, client, owner)
+    }
+
+    /// Serves a query from the beginning, be it new or one that has waited.
+    ///
+    /// - Parameter fresh: what an upstream has just answered to it.
+    func serve(
+        _ bytes: [UInt8], _ range: Range<Int>, _ client: ClientReference, _ owner: Owner,
+        fresh: AnswerBody? = nil
+    ) {
+        let query: Query
+        do throws(Query.Refusal) {
+            query = try Query(bytes, range, into: &asked)
+        } catch {
+            switch error {
+            case .silent: break
+            case .code(let code): refuseUnread(bytes, range, client, code)
+            }
+            return count(.malformed, owner)
+        }
+        let reply = ReplyContext(bytes: bytes, range: range, query: query, client: client, owner: owner)
+        if owner == .stranger { return deny(reply, .refused, .stranger, .prohibited) }
+        if query.hasEDNS, query.version > 0 { return answer(reply, code: .badVersion) }
+        guard query.questionClass == internetClass, query.type != .axfr, query.type != .ixfr,
+            !query.type.isMeta || query.type == .any
+        else { return deny(reply, .refused, .unsupported, .notSupported) }
+
+        let network =
+            owner.isEndpoint ? endpoints[Int(owner.index)].network : listeners[Int(client.listener)].network
+        if let node = table.find(asked, scope: 0) { return answerLocal(reply, node) }
+        if network >= 0, let node = table.find(asked, scope: UInt32(network) + 1) {
+            return answerLocal(reply, node)
+        }
+        if asked.isWithin(LocalNames.zone) { return answerWithinZone(reply, network) }
+        if let address = ReverseName.address(asked), isInside(address) {
+            return answerReverse(reply, address)
+        }
+        if answerSpecial(reply) { return }
+        serveOutside(reply, network, fresh)
+    }
+
+    // MARK: Waiting
+
+    /// Keeps a query until something is known.
+    /// - Returns: nil if its client has too many waiting; it was refused then.
+    func park(_ reply: ReplyContext) -> Parked? {
+        if reply.owner.isEndpoint {
+            guard endpoints[Int(reply.owner.index)].outstanding < settings.outstanding,
+                outstanding < settings.outstandingInAll
+            else {
+                deny(reply, .refused, .outstanding, .other)
+                return nil
+            }
+            endpoints[Int(reply.owner.index)].outstanding += 1
+        } else if outstanding >= settings.outstandingInAll {
+            deny(reply, .refused, .outstanding, .other)
+            return nil
+        }
+        outstanding += 1
+        return Parked(client: reply.client, owner: reply.owner, bytes: Array(reply.bytes[reply.range]))
+    }
+
+    func unpark(_ owner: Owner) {
+        outstanding -= 1
+        if isPresent(owner) { endpoints[Int(owner.index)].outstanding -= 1 }
+    }
+
+    /// Serves a query that has waited.
+    func resume(_ parked: Parked, fresh: AnswerBody? = nil) {
+        unpark(parked.owner)
+        serve(parked.bytes, 0..<parked.bytes.count, parked.client, owner(of: parked.client), fresh: fresh)
+    }
+
+    /// Answers a query that has waited for nothing.
+    func fail(_ parked: Parked, _ reason: DenialReason, _ error: ExtendedError) {
+        unpark(parked.owner)
+        let owner = owner(of: parked.client)
+        guard let query = try? Query(parked.bytes, 0..<parked.bytes.count, into: &asked) else { return }
+        let reply = ReplyContext(
+            bytes: parked.bytes, range: 0..<parked.bytes.count, query: query, client: parked.client,
+            owner: owner)
+        deny(reply, .serverFailure, reason, error)
+    }
+}
+
+/// A query that is being served.
+struct ReplyContext {
+    let bytes: [UInt8]
+    let range: Range<Int>
+    let query: Query
+    let client: ClientReference
+    let owner: Owner
+}

@@ -1,0 +1,130 @@
+import Sys
+import Testing
+import Wire
+
+@testable import DNS
+
+struct LinkTests {
+    private static func orders() throws -> [ResolverOrder] {
+        [
+            .begin, .end,
+            .network(
+                NetworkDescription(
+                    id: 1, name: "shop", subnets: [try CIDR("10.0.0.0/8"), try CIDR("fd00::/8")])),
+            .network(
+                NetworkDescription(
+                    id: .max, name: "", subnets: [], refusal: .refused,
+                    upstreams: [
+                        UpstreamAddress(try IPAddress("192.0.2.1"), port: 5353),
+                        UpstreamAddress(try IPAddress("2001:db8::1")),
+                    ])),
+            .network(NetworkDescription(id: 2, name: "none", subnets: [], upstreams: [])),
+            .removeNetwork(7),
+            .endpoint(
+                EndpointDescription(
+                    id: 1, network: 2, name: "web", aliases: ["www", "ünder"],
+                    addresses: [try IPAddress("10.0.0.1")],
+                    ports: [
+                        .init(name: "http", transport: .tcp, number: 80),
+                        .init(name: "dns", transport: .udp, number: 53),
+                    ])),
+            .removeEndpoint(9), .upstreams([]), .forgetVerdicts(client: nil), .forgetVerdicts(client: 4),
+            .verdict(question: 7, Verdict(.learn, reason: .outside, coversEverything: true)),
+            .learnt(id: 8, false),
+            .listener(
+                ListenerDescription(
+                    network: 3, transport: .tcp, trusted: true, address: try IPAddress("10.0.0.1"))),
+            .upstreamSocket(.udp, .v6), .counters(request: 5),
+        ]
+    }
+
+    private static func reports() throws -> [ResolverReport] {
+        let name = try #require(DomainName("www.example.com"))
+        var counters = EndpointCounters(endpoint: 4)
+        counters.queries = 1 << 40
+        counters.refused = [.peer: 3, .flood: 9]
+        counters.entropy = 4321
+        return [
+            .listening([ListenerDescription(network: 1, transport: .udp)], upstreamSockets: 64),
+            .mayLearnPeer(question: 1, client: 2, target: 3),
+            .mayAskOutside(question: 1, client: 2, name: name),
+            .learn(
+                id: 3, client: 2, name: name, [LearntAddress(address: try IPAddress("2001:db8::1"), ttl: 60)]),
+            .denied([Denial(client: 1, name: name, reason: .outside, count: 5)]),
+            .counters(request: 1, [counters], isLast: true),
+        ]
+    }
+
+    @Test func `orders and reports are read as they were written, and not when cut off or longer`() throws {
+        for order in try Self.orders() {
+            let bytes = order.encoded
+            #expect(try ResolverOrder(bytes) == order)
+            for length in 0..<bytes.count {
+                #expect(throws: DecodeError.self) { try ResolverOrder(Array(bytes.prefix(length))) }
+            }
+            #expect(throws: DecodeError.self) { try ResolverOrder(bytes + [0]) }
+        }
+        for report in try Self.reports() {
+            let bytes = report.encoded
+            #expect(try ResolverReport(bytes) == report)
+            for length in 0..<bytes.count {
+                #expect(throws: DecodeError.self) { try ResolverReport(Array(bytes.prefix(length))) }
+            }
+            #expect(throws: DecodeError.self) { try ResolverReport(bytes + [0]) }
+        }
+        #expect(throws: DecodeError.self) { try ResolverOrder([99]) }
+    }
+
+    @Test func `whatever the resolver reports fits into one message`() throws {
+        var counters = EndpointCounters(endpoint: .max)
+        for reason in 0..<20 { counters.refused[DenialReason(rawValue: UInt8(reason))] = .max }
+        #expect(
+            ResolverReport.counters(request: 1, Array(repeating: counters, count: 200), isLast: true).encoded
+                .count <= PacketLink.limit)
+        let long = try #require(
+            DomainName(Array(repeating: String(repeating: "a", count: 61), count: 4).joined(separator: ".")))
+        let denials = Array(repeating: Denial(client: 1, name: long, reason: .peer, count: 1), count: 200)
+        #expect(ResolverReport.denied(denials).encoded.count <= PacketLink.limit)
+        // As many addresses as the longest message can hold.
+        let addresses = Array(
+            repeating: LearntAddress(address: try IPAddress("2001:db8::1"), ttl: 1), count: 2400)
+        #expect(
+            ResolverReport.learn(id: 1, client: 1, name: long, addresses).encoded.count <= PacketLink.limit)
+    }
+
+    @Test func `a pass serves everybody's first, and of a flood a share`() {
+        #expect(FairPass([1, 2, 1, 1]).order == [0, 1, 2, 3])
+        // One client alone, as a benchmark is: nothing is thrown away.
+        #expect(FairPass([Int32](repeating: 1, count: 200)).order == Array(0..<200))
+        var clients = [Int32](repeating: 1, count: 500)
+        clients[450] = 2
+        clients[499] = 3
+        let pass = FairPass(clients)
+        #expect(pass.order.prefix(18).suffix(2) == [450, 499])
+        #expect(pass.order.count == FairPass.share + 2)
+        #expect(pass.dropped == [1: 498 - FairPass.share])
+    }
+
+    @Test func `messages on a stream are found however they are cut`() {
+        let messages = [
+            [UInt8](repeating: 1, count: 12), [UInt8](repeating: 2, count: 500),
+            [UInt8](repeating: 3, count: 13),
+        ]
+        let stream = messages.flatMap { StreamFrames.framed($0) }
+        for step in [1, 2, 7, 100, 1000] {
+            var frames = StreamFrames(limit: 512)
+            var found: [[UInt8]] = []
+            for start in stride(from: 0, to: stream.count, by: step) {
+                frames.append(stream[start..<min(start + step, stream.count)])
+                while case .message(let message) = frames.next() { found.append(message) }
+            }
+            #expect(found == messages)
+        }
+        var frames = StreamFrames(limit: 512)
+        frames.append([2, 1, 0][...])
+        #expect(frames.next() == .broken)
+        frames = StreamFrames(limit: 512)
+        frames.append([0, 11][...])
+        #expect(frames.next() == .broken)
+    }
+}
