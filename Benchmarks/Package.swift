@@ -23,6 +23,8 @@ let package = Package(
     targets: [
         // What the kernel alone takes for one attach.
         .executableTarget(name: "floor"),
+        // Short connections, and whom the server takes the client for.
+        .executableTarget(name: "connections"),
         // Namespaces and first packets, on threads that Swift's runtime does not own.
         .target(name: "CBench"),
         // What the programs below have in common.

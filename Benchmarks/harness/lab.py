@@ -13,7 +13,7 @@ import time
 MARK = "FORGE_BENCH_LAB"
 USER = "forge-lab"
 # What must have been built.
-PROGRAMS = ("forge", "forged", "attach-bench", "policy-bench", "floor")
+PROGRAMS = ("forge", "forged", "attach-bench", "policy-bench", "floor", "connections")
 
 
 class Failure(Exception):

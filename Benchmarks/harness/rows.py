@@ -2,7 +2,7 @@
 
 import statistics
 
-from . import peers, policy, process, traffic
+from . import peers, policy, ports, process, traffic
 from .report import Row
 
 ROUNDS = 5
@@ -73,6 +73,11 @@ ROWS = [
     Row("attach-scale", "attach number 1,000 against number 10", "ms", attach_scale, 1.3),
     Row("tcp-throughput", "TCP through policy, against a bare bridge", "Gbit/s", traffic.throughput, 0.85,
         at_least=True),
+    Row("port-bulk", "TCP through a published port, the client's address kept, against slirp4netns", "Gbit/s",
+        ports.port_bulk, 2, at_least=True),
+    Row("port-bulk-pasta", "the same, against pasta", "Gbit/s", ports.port_bulk_pasta, 1, at_least=True),
+    Row("port-connections", "new connections through a published port, each seen from its own port, against slirp4netns",
+        "1/s", ports.port_connections, 2, at_least=True),
     Row("policy-scale", "round trip of a new connection, 100,000 policy elements against 10, p50", "us",
         policy.scale("new"), 1.1),
     Row("policy-scale-established", "round trip of an established one, 100,000 policy elements against 10, p50", "us",

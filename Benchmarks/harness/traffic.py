@@ -32,10 +32,10 @@ def throughput(lab):
             stop(process)
 
 
-def iperf(runner, address):
+def iperf(runner, address, port=5201):
     """Gbit/s that the receiver saw. The server may need a moment to come up."""
     for attempt in range(20):
-        result = runner("iperf3", "-J", "-t", str(SECONDS), "-O", "1", "-c", address, check=False)
+        result = runner("iperf3", "-J", "-t", str(SECONDS), "-O", "1", "-c", address, "-p", str(port), check=False)
         document = json.loads(result.stdout or "{}")
         if "error" not in document and "end" in document:
             return document["end"]["sum_received"]["bits_per_second"] / 1e9

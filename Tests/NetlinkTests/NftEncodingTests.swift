@@ -114,7 +114,7 @@ struct NftEncodingTests {
                 .log(group: 5, prefix: "no", snaplen: 64),
                 "1c000280 06000100 00050000 07000200 6e6f0000 08000300 00000040"
             ),
-            (.notrack, "04000280"),
+            (.notrack, "04000280"), (.masquerade, "04000280"),
             (.reject(.icmpx(code: 3)), "14000280 08000100 00000002 05000200 03000000"),
             (.reject(.tcpReset), "0c000280 08000100 00000001"),
         ] as [(NftExpression, String)])

@@ -162,4 +162,26 @@ struct RouteEncodingTests {
         request.encode(into: &writer, sequence: 1, port: 2)
         return try #require(try Message.parse(writer.bytes[...]).first)
     }
+
+    @Test func `a rule leads packets with a mark to a table, and is read back`() throws {
+        let rule = RoutingRule(family: .v6, priority: 100, mark: 0xf06e, table: 0xf06e)
+        let request = Request.addRule(rule)
+        #expect(request.type == .newRule && request.flags == [.create, .exclusive])
+        #expect(
+            request.payload
+                == bytes(
+                    "0a000000 00000001 00000000",  // fib_rule_hdr: AF_INET6, FR_ACT_TO_TBL
+                    "0800 0600 64000000", "0800 0a00 6ef00000", "0800 1000 ffffffff", "0800 0f00 6ef00000"))
+        let message = try Message.parse(
+            (bytes("3c000000 2000 0000 00000000 00000000") + request.payload)[...])
+        #expect(try message.first.flatMap { try RoutingRule($0) } == rule)
+    }
+
+    @Test func `a route to this host itself is in a table of its own`() {
+        let request = Request.routeToSelf(.v4, table: 0xf06e, loopback: 1)
+        #expect(request.flags == [.create, .replace])
+        #expect(
+            request.payload
+                == bytes("02000000 0004fe02 00000000", "0800 0f00 6ef00000", "0800 0400 01000000"))
+    }
 }

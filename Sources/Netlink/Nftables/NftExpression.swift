@@ -34,6 +34,9 @@ package indirect enum NftExpression: Hashable, Sendable {
     case log(group: UInt16, prefix: String, snaplen: UInt32)
     /// The packet takes no part in connection tracking.
     case notrack
+    /// Gives a connection's packets the address of the interface that they leave by (and another source port
+    /// where it has to). For chains of type "nat" at the postrouting hook.
+    case masquerade
     /// Drops, and tells the sender.
     case reject(NftReject)
 }

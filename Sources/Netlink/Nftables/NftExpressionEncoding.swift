@@ -54,6 +54,7 @@ extension NftExpression {
         case .dynset: "dynset"
         case .log: "log"
         case .notrack: "notrack"
+        case .masquerade: "masq"
         case .reject: "reject"
         }
     }
@@ -139,7 +140,8 @@ extension NftExpression {
                 writer.attributeBE(Reject.type, UInt32(2))
                 writer.attributeBE(Reject.code, code)
             }
-        case .counter, .notrack:
+        // Without flags and ports, a masquerade has nothing to say.
+        case .counter, .notrack, .masquerade:
             break
         }
     }
