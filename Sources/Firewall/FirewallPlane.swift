@@ -57,7 +57,7 @@ package struct FirewallPlane: ~Copyable {
     /// Takes over the desired state and makes the kernel follow, changing only what differs.
     package mutating func start(
         networks: [Network], endpoints: [Endpoint], policies: [FirewallPolicy],
-        quarantines: [Quarantine] = []
+        quarantines: [Quarantine] = [], told: [String: [IPAddress: Set<String>]] = [:]
     ) throws(FirewallError) {
         // In the same order each time, so that numbers come out as they were.
         for network in networks.sorted(by: { $0.id < $1.id }) {
@@ -70,6 +70,9 @@ package struct FirewallPlane: ~Copyable {
         for endpoint in endpoints {
             self.endpoints[endpoint.id] = endpoint
             _ = compiler.setEndpoint(endpoint)
+        }
+        for (endpoint, known) in told {
+            for (address, names) in known { _ = compiler.setNames(names, of: address, toldTo: endpoint) }
         }
         for quarantine in quarantines { _ = compiler.setQuarantine(quarantine.endpointID, quarantine) }
         try claim()
@@ -175,6 +178,24 @@ package struct FirewallPlane: ~Copyable {
         for name in removed { policies[name] = nil }
         for policy in changed { policies[policy.name] = policy }
         return compiler.addresses(affectedBy: delta)
+    }
+
+    /// Puts in force by which names an endpoint knows an address; none ends it.
+    package mutating func setNames(_ names: Set<String>, of address: IPAddress, toldTo endpointID: String)
+        throws(FirewallError)
+    {
+        let old = compiler.told[endpointID]?[address] ?? []
+        let delta = compiler.setNames(names, of: address, toldTo: endpointID)
+        guard !delta.isEmpty else { return }
+        do throws(FirewallError) { try apply(ElementChanges(delta), delta, "names") } catch {
+            _ = compiler.setNames(old, of: address, toldTo: endpointID)
+            throw error
+        }
+    }
+
+    /// Of an endpoint that has gone: there is nothing in the kernel.
+    package mutating func forgetNames(of address: IPAddress, toldTo endpointID: String) {
+        _ = compiler.setNames([], of: address, toldTo: endpointID)
     }
 
     /// Begins, changes or (with nil) ends the quarantine of an endpoint.

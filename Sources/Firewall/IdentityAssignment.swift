@@ -166,6 +166,12 @@ extension PolicyCompiler {
             guard let side, quarantines[side.id] != nil else { continue }
             guard isExcepted(peer, point, of: side.id) else { return [.quarantine] }
         }
+        if receiver == nil, let sender, let network = networks[sender.networkID],
+            NameService.isAsked(
+                of: network, at: destination, FlowTransport(number: l4proto, port: port))
+        {
+            return [.allow]
+        }
         var outcomes: [Outcome] = []
         if sender != nil {
             outcomes.append(judge(.egress, subject: source, peer: destination, point))
@@ -184,6 +190,7 @@ extension PolicyCompiler {
         let to = receiver.endpoint.flatMap { networks[$0.networkID] }
         if to == nil, from?.isGateway(receiver.address) ?? false { return false }
         if from == nil, to?.isGateway(sender.address) ?? false { return false }
+        if to == nil, from?.nat ?? false { return false }
         if let from, let to, from.id == to.id {
             return from.isolation != .peerOnly && from.isolation != .none
         }

@@ -13,7 +13,7 @@ package enum KernelLayout {
     static let tables = [policyTable, spoofingTable]
 
     /// Tables of another layout are replaced, not mended; see `Generation.mark`.
-    static let version = 12
+    static let version = 13
 
     // MARK: Sets of the policy table
 
@@ -27,6 +27,12 @@ package enum KernelLayout {
     static let peerLinks = set("peer_links", [.mark, .ifname], 20)
     /// Bridges of networks that nothing crosses the border of.
     static let closedBridges = set("closed_bridges", [.ifname], 16)
+    /// (bridge of a network with names, gateway's address): where its endpoints may ask, whatever policy says.
+    static func resolvers(_ family: IPFamily) -> NftSet {
+        set("resolvers\(family.rawValue)", [.ifname, family.type], 16 + family.width / 8)
+    }
+    /// Bridges of networks that may be left for the outside.
+    static let exitBridges = set("exit_bridges", [.ifname], 16)
     /// Protocols whose header has the destination port at byte 2: TCP, UDP, SCTP, UDP-Lite, DCCP.
     static let portedProtocols = set("ported_protocols", [.inetProto], 1)
     static let portedNumbers: [UInt8] = [6, 17, 132, 136, 33]
@@ -128,7 +134,8 @@ package enum KernelLayout {
         size: 1 << 20, elementExpressions: [.counter])
 
     static let policySets: [NftSet] =
-        [bridges, networks, peerLinks, closedBridges, portedProtocols, ports, portRanges]
+        IPFamily.allCases.map(resolvers)
+        + [bridges, networks, peerLinks, closedBridges, exitBridges, portedProtocols, ports, portRanges]
         + [connectionLimits, packetLimits, byteLimits] + IPFamily.allCases.map(limited)
         + IPFamily.allCases.flatMap { [identities($0), named($0), quarantined($0), exceptions($0)] }
         + Direction.allCases.map(pairs)

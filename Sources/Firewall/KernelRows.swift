@@ -165,7 +165,14 @@ enum KernelRows {
         if network.isolation == .peerOnly || network.isolation == .none {
             all.append((KernelLayout.peerLinks, [NftElement(key: nativeBytes(number) + bridge)]))
         }
+        if network.dns != nil {
+            for address in IPFamily.allCases.compactMap(network.gateway) {
+                all.append(
+                    (KernelLayout.resolvers(address.family), [NftElement(key: bridge + address.bytes)]))
+            }
+        }
         if network.isolation != .none { all.append((KernelLayout.closedBridges, [NftElement(key: bridge)])) }
+        if network.nat { all.append((KernelLayout.exitBridges, [NftElement(key: bridge)])) }
         return all
     }
 }

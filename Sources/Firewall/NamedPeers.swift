@@ -1,4 +1,4 @@
-package import Model
+internal import Model
 package import Wire
 
 /// Addresses outside that endpoints reach by name: those that the resolver told them, for names that some
@@ -38,18 +38,44 @@ extension PolicyCompiler {
 
     private func subjectNumber(_ address: IPAddress) -> UInt32 { rows[.identity(address)] ?? 0 }
 
-    /// The rules that let an endpoint ask for a name, by the domains that they speak of.
-    package func domains(of name: String, for endpointID: String) -> Set<DomainPattern> {
-        var found: Set<DomainPattern> = []
-        for address in endpoints[endpointID]?.addresses ?? [] {
-            for selector in rows[.identity(address)].flatMap({ subjects[$0] })?.matched ?? [] {
-                for pattern in (selectors[selector]?.book.egress.byDomain ?? [:]).keys
-                where pattern.matches(name) {
-                    found.insert(pattern)
+    /// Whether an endpoint may begin a connection to an address outside that it knows by these names.
+    package func allows(
+        from source: IPAddress, to destination: IPAddress, l4proto: UInt8, port: UInt16, named names: Set<String>
+    ) -> Bool {
+        guard let owner = owners[source], quarantines[owner] == nil else { return false }
+        let point = UInt32(l4proto) << 16 | UInt32(port)
+        let outcome = portsNamed(names, source, destination)?.segments.first { $0.range.contains(point) }?.outcome
+        return outcome.map { !$0.isDenial } ?? false
+    }
+
+    /// How far an endpoint's egress goes outside, as far as names are concerned.
+    package struct DomainReach: Hashable, Sendable {
+        /// Some rule's domain is of the name.
+        package var speaksOfName = false
+        /// Some rule speaks of domains.
+        package var speaksOfDomains = false
+        /// It may go anywhere outside, by a rule for anyone or for all addresses, or by default.
+        package var isEverywhere = false
+    }
+
+    package func domainReach(ofEndpoint id: String, name: String) -> DomainReach {
+        var reach = DomainReach()
+        for address in endpoints[id]?.addresses ?? [] {
+            let number = subjectNumber(address)
+            guard let subject = subjects[number] else { continue }
+            let chain = chain(number, .egress).chain
+            if !chain.isSelected, chain.allowsByDefault { reach.isEverywhere = true }
+            for selector in subject.matched {
+                guard let side = selectors[selector]?.book.egress else { continue }
+                let wide = side.byBlock.filter { $0.key.prefixLength == 0 }.values.joined().map(\.rule)
+                if (side.anyone + wide).contains(where: { $0.outcome.map { !$0.isDenial } ?? false && !$0.isAudit }) {
+                    reach.isEverywhere = true
                 }
+                if !side.byDomain.isEmpty { reach.speaksOfDomains = true }
+                if side.byDomain.keys.contains(where: { $0.matches(name) }) { reach.speaksOfName = true }
             }
         }
-        return found
+        return reach
     }
 
     mutating func setNamed(ofIdentity number: UInt32) {

@@ -63,6 +63,11 @@ struct PolicyChains {
                     .meta(.mark, .r(0)), .meta(.oifname, .r(1)),
                     .lookup(set: KernelLayout.peerLinks.name, key: .r(0)), .verdict(.goto("policy"))),
                 $0.rule(
+                    "to the outside, from a network that may be left",
+                    .meta(.iifname, .r(0)), .lookup(set: KernelLayout.exitBridges.name, key: .r(0)),
+                    .meta(.oifname, .r(0)), .lookup(set: bridges, key: .r(0), inverted: true),
+                    .verdict(.goto("policy"))),
+                $0.rule(
                     "out of an isolated network", .meta(.iifname, .r(0)),
                     .lookup(set: KernelLayout.closedBridges.name, key: .r(0)), .verdict(.goto("isolated"))),
                 $0.rule(
@@ -72,6 +77,7 @@ struct PolicyChains {
             ]
         }
         chain("policy") { $0.families("policy") }
+        chain("question") { $0.accepted }
         chain("gateway") { $0.linkUpkeep + $0.known + $0.families("gateway") }
         chain("outbound") { $0.linkUpkeep + $0.known + $0.families("outbound") }
         // The endpoint that a denial is counted for is the sender, or the receiver where the sender is
@@ -116,8 +122,9 @@ struct PolicyChains {
             }
             chain("policy\(suffix)_marked") { $0.marked(family) }
             chain("gateway" + suffix) {
-                [$0.rule(nil, quarantine), $0.rule(nil, egress), $0.isLimited(marked), $0.rule(nil, limit)]
-                    + $0.accepted
+                [$0.rule(nil, quarantine)] + $0.questions(family) + [
+                    $0.rule(nil, egress), $0.isLimited(marked), $0.rule(nil, limit),
+                ] + $0.accepted
             }
             chain("outbound" + suffix) {
                 [$0.rule(nil, quarantine), $0.rule(nil, ingress), $0.isLimited(marked), $0.rule(nil, limit)]

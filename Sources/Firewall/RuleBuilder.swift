@@ -45,6 +45,22 @@ struct RuleBuilder {
         ]
     }
 
+    /// Questions to the resolver of the sender's own network, over UDP and TCP.
+    func questions(_ family: IPFamily) -> [NftRule] {
+        [UInt8(17), 6].map { transport in
+            rule(
+                "a question for a name",
+                [.meta(.l4proto, .r(0)), .cmp(.eq, .r(0), [transport])]
+                    + [
+                        .payload(base: .transport, offset: 2, length: 2, .r(0)),
+                        .cmp(.eq, .r(0), [0, UInt8(NameService.port)]), .meta(.iifname, .r(0)),
+                    ] + .address(.destination, family, .r(4)) + [
+                        .lookup(set: KernelLayout.resolvers(family).name, key: .r(0)),
+                        .verdict(.goto("question")),
+                    ])
+        }
+    }
+
     /// Counts the outcome in the mark for the endpoint on this side, if there is one there, and drops.
     func blame(_ side: Side, _ family: IPFamily) -> [NftRule] {
         [

@@ -99,7 +99,7 @@ private struct CompilerWorld {
             ],
             isolation: choices.pick([.none, .none, .none, .peerOnly]),
             defaultVerdict: choices.pick([.deny, .allow]), mtu: 1500,
-            labels: choices.pick([[:], ["zone": "a"], ["zone": "b"]]))
+            labels: choices.pick([[:], ["zone": "a"], ["zone": "b"]]), nat: index == 0)
         networks[name] = network
         let delta = compiler.setNetwork(network)
         apply(delta)

@@ -15,6 +15,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case policy
     /// Changes of a fabric, as choices, through the compiler of policies.
     case compiler
+    /// Messages of the name service, and those between manager and resolver.
+    case names
 
     /// - Returns: the promise that these bytes break, nil if none.
     public func violation(_ bytes: [UInt8]) -> String? {
@@ -23,6 +25,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
         case .address: decodeAddress(String(decoding: bytes, as: UTF8.self))
         case .policy: decodePolicy(String(decoding: bytes, as: UTF8.self))
         case .compiler: compilePolicies(bytes)
+        case .names: decodeNames(bytes)
         }
     }
 }

@@ -108,12 +108,15 @@ public enum Grant: Hashable, Sendable, Codable, CustomStringConvertible {
     case rule(RuleReference)
     /// No policy selects the endpoint in this direction and its network's default is allow.
     case networkDefault(network: String)
+    /// A question to the resolver of the endpoint's own network.
+    case nameService(network: String)
     /// This side is not an endpoint, so nobody asks it.
     case outside
 
     public var description: String {
         switch self {
         case .rule(let rule): rule.description
+        case .nameService(let network): "a question to the resolver of network \(network)"
         case .networkDefault(let network): "default allow of network \(network)"
         case .outside: "outside the fabric"
         }

@@ -34,11 +34,13 @@ public struct Endpoint: Hashable, Sendable, Codable {
     public let namespace: NamespaceReference
     /// Ports that policies may call by name.
     public let ports: [NamedPort]
+    /// Further names that the network's resolver knows it by, DNS labels; endpoints may share one.
+    public let aliases: [String]
 
     public init(
         id: String, containerID: String, networkID: String, name: String, labels: Labels,
         addresses: [IPAddress], mac: MACAddress, segment: Int = 0, interfaceName: String,
-        namespace: NamespaceReference, ports: [NamedPort] = []
+        namespace: NamespaceReference, ports: [NamedPort] = [], aliases: [String] = []
     ) {
         self.id = id
         self.containerID = containerID
@@ -51,6 +53,7 @@ public struct Endpoint: Hashable, Sendable, Codable {
         self.interfaceName = interfaceName
         self.namespace = namespace
         self.ports = ports
+        self.aliases = aliases
     }
 
     public func address(_ family: IPFamily) -> IPAddress? { addresses.first { $0.family == family } }

@@ -1,7 +1,10 @@
 /// Isolation is judged before policy, and both networks must agree: the stricter level wins.
 package enum Isolation {
     /// The reason for which isolation forbids traffic between two sides, which are not the same endpoint.
+    ///
+    /// A network with NAT is open to the outside, outward: policy alone decides what of it is reached.
     package static func denial(_ source: NetworkMember?, _ destination: NetworkMember?) -> DenialReason? {
+        if destination == nil, let source, source.network.nat { return nil }
         let same = source?.network.id == destination?.network.id
         let first = source.flatMap { forbids($0.network, same) ? $0.network : nil }
         let second = destination.flatMap { forbids($0.network, same) ? $0.network : nil }

@@ -74,11 +74,16 @@ public struct Network: Hashable, Sendable, Codable {
     /// Bytes of an IP packet; at least 1280 where the network has IPv6 (RFC 8200 section 5).
     public let mtu: Int
     public var labels: Labels
+    /// Whether its endpoints may leave the fabric, as far as policy allows: what they send to the outside
+    /// goes out under the host's address, and isolation does not come between.
+    public let nat: Bool
+    /// How its resolver answers; nil where it has none.
+    public let dns: DNSSettings?
 
     public init(
         id: String, name: String, subnets: [CIDR], isolation: IsolationLevel, defaultVerdict: DefaultVerdict,
         mtu: Int,
-        labels: Labels
+        labels: Labels, nat: Bool = false, dns: DNSSettings? = nil
     ) {
         self.id = id
         self.name = name
@@ -87,6 +92,22 @@ public struct Network: Hashable, Sendable, Codable {
         self.defaultVerdict = defaultVerdict
         self.mtu = mtu
         self.labels = labels
+        self.nat = nat
+        self.dns = dns
+    }
+
+    /// Networks that were stored before these could be asked for have neither NAT nor a resolver.
+    public init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        id = try values.decode(String.self, forKey: .id)
+        name = try values.decode(String.self, forKey: .name)
+        subnets = try values.decode([CIDR].self, forKey: .subnets)
+        isolation = try values.decode(IsolationLevel.self, forKey: .isolation)
+        defaultVerdict = try values.decode(DefaultVerdict.self, forKey: .defaultVerdict)
+        mtu = try values.decode(Int.self, forKey: .mtu)
+        labels = try values.decode(Labels.self, forKey: .labels)
+        nat = try values.decodeIfPresent(Bool.self, forKey: .nat) ?? false
+        dns = try values.decodeIfPresent(DNSSettings.self, forKey: .dns)
     }
 
     /// The subnet that endpoints get their address of this family from.

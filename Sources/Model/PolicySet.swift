@@ -8,6 +8,7 @@
 /// 1. A packet of an endpoint to itself is allowed; one between two addresses outside is not ours and is
 ///    denied.
 /// 2. Isolation of either network may deny it (not with the network's own gateway), then a quarantine of A or of B that does not except the other.
+///    What is left of a question to the resolver of A's own network is allowed.
 /// 3. The egress of A, then the ingress of B, each through the tiers:
 ///    - admin: the first rule that matches allows, denies, or passes on to what follows here;
 ///    - standard: the first deny rule that matches denies. Otherwise the first allow rule that matches
@@ -100,6 +101,11 @@ public struct PolicySet: Sendable {
             ?? destination?.quarantined(from: flow.source, flow.transport)
         {
             return .denied(reason)
+        }
+        if let network = source?.network, destination == nil,
+            NameService.isAsked(of: network, at: flow.destination.address, flow.transport)
+        {
+            return .allowed(egress: .nameService(network: network.name), ingress: .outside)
         }
 
         let query = PortQuery(flow)

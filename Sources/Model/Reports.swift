@@ -93,6 +93,25 @@ public struct FabricStatus: Hashable, Sendable {
         }
     }
 
+    /// The way out of a rootless fabric, while some network may be left.
+    public struct Uplink: Hashable, Sendable {
+        /// The program that is the way; nil where none runs.
+        public var program: String?
+        /// 0 where none runs.
+        public var pid: Int32
+        /// Times that it was started again after it ended.
+        public var restarts: Int
+        /// What is wrong, nil where nothing is.
+        public var trouble: String?
+
+        public init(program: String?, pid: Int32, restarts: Int, trouble: String?) {
+            self.program = program
+            self.pid = pid
+            self.restarts = restarts
+            self.trouble = trouble
+        }
+    }
+
     /// Something that the kernel or the machine lacks.
     public struct MissingFeature: Hashable, Sendable {
         public var name: String
@@ -112,6 +131,8 @@ public struct FabricStatus: Hashable, Sendable {
     public var endpointCount: Int
     public var policyCount: Int
     public var missingFeatures: [MissingFeature]
+    /// nil where no network may be left, or by the host's own routes.
+    public var uplink: Uplink?
     public var socketPath: String
     public var runtimeDirectory: String
     public var stateDirectory: String

@@ -19,6 +19,7 @@ extension NetworkRequest {
     public func validate() throws(ModelError) {
         try Name.check(name, field: "name")
         try LabelSyntax.check(labels, field: "labels")
+        try dns?.validate()
         for (index, subnet) in subnets.enumerated() {
             try NetworkRequest.check(subnet)
             for other in subnets[..<index] where other.family == subnet.family {
@@ -82,6 +83,21 @@ extension EndpointRequest {
         }
         if let interfaceName { try EndpointRequest.checkInterfaceName(interfaceName) }
         try EndpointRequest.check(ports)
+        try EndpointRequest.check(aliases: aliases)
+    }
+
+    /// Aliases of one endpoint.
+    public static let aliasLimit = 32
+
+    private static func check(aliases: [String]) throws(ModelError) {
+        guard aliases.count <= aliasLimit else {
+            throw .invalid("alias", "\(aliases.count)", "at most \(aliasLimit) aliases")
+        }
+        var seen: Set<String> = []
+        for alias in aliases {
+            try Name.check(alias, field: "alias")
+            guard seen.insert(alias).inserted else { throw .invalid("alias", alias, "is given twice") }
+        }
     }
 
     /// Named ports of one endpoint.
@@ -161,6 +177,12 @@ extension EndpointRequest {
                 ports.isEmpty ? "none" : ports.map(\.description).joined(separator: ", ")
             }
             throw differ("ports", text(existing.ports), text(ports))
+        }
+        if aliases != existing.aliases {
+            func text(_ aliases: [String]) -> String {
+                aliases.isEmpty ? "none" : aliases.joined(separator: ", ")
+            }
+            throw differ("aliases", text(existing.aliases), text(aliases))
         }
     }
 

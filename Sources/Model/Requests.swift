@@ -12,11 +12,15 @@ public struct NetworkRequest: Hashable, Sendable {
     /// Bytes of an IP packet.
     public var mtu: Int?
     public var labels: Labels
+    /// Whether its endpoints may leave the fabric, as far as policy allows.
+    public var nat: Bool
+    /// How its resolver answers; nil for none.
+    public var dns: DNSSettings?
 
     public init(
         name: String, subnets: [CIDR] = [], isolation: IsolationLevel = .peerOnly,
         defaultVerdict: DefaultVerdict = .deny,
-        mtu: Int? = nil, labels: Labels = [:]
+        mtu: Int? = nil, labels: Labels = [:], nat: Bool = false, dns: DNSSettings? = nil
     ) {
         self.name = name
         self.subnets = subnets
@@ -24,6 +28,8 @@ public struct NetworkRequest: Hashable, Sendable {
         self.defaultVerdict = defaultVerdict
         self.mtu = mtu
         self.labels = labels
+        self.nat = nat
+        self.dns = dns
     }
 }
 
@@ -52,12 +58,14 @@ public struct EndpointRequest: Hashable, Sendable {
     public var interfaceName: String?
     /// Ports that policies may call by name: each name once for a protocol.
     public var ports: [NamedPort]
+    /// Further names that the network's resolver knows the endpoint by, DNS labels; endpoints may share one.
+    public var aliases: [String]
 
     public init(
         network: String, containerID: String, namespace: NamespaceSource, name: String? = nil,
         labels: Labels = [:],
         addresses: [IPAddress] = [], mac: MACAddress? = nil, interfaceName: String? = nil,
-        ports: [NamedPort] = []
+        ports: [NamedPort] = [], aliases: [String] = []
     ) {
         self.network = network
         self.containerID = containerID
@@ -68,6 +76,7 @@ public struct EndpointRequest: Hashable, Sendable {
         self.mac = mac
         self.interfaceName = interfaceName
         self.ports = ports
+        self.aliases = aliases
     }
 }
 

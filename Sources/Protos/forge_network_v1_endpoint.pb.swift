@@ -170,6 +170,12 @@ public nonisolated struct Forge_Network_V1_Endpoint: @unchecked Sendable {
   /// Clears the value of `limits`. Subsequent reads from it will return its default value.
   public mutating func clearLimits() {_uniqueStorage()._limits = nil}
 
+  /// Further names that the network's resolver knows it by.
+  public var aliases: [String] {
+    get {_storage._aliases}
+    set {_uniqueStorage()._aliases = newValue}
+  }
+
   /// Present while the endpoint is quarantined.
   public var quarantine: Forge_Network_V1_Quarantine {
     get {_storage._quarantine ?? Forge_Network_V1_Quarantine()}
@@ -377,6 +383,9 @@ public nonisolated struct Forge_Network_V1_AssignEndpointRequest: Sendable {
 
   /// At most 64, each name and protocol once.
   public var ports: [Forge_Network_V1_NamedPort] = []
+
+  /// Further names for the network's resolver, DNS labels, at most 32, each once; endpoints may share one.
+  public var aliases: [String] = []
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -689,7 +698,7 @@ nonisolated extension Forge_Network_V1_NamedPort: SwiftProtobuf.Message, SwiftPr
 
 nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Endpoint"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}name\0\u{3}container_id\0\u{3}vnet_id\0\u{1}vnet\0\u{1}labels\0\u{1}addresses\0\u{1}mac\0\u{3}interface_name\0\u{3}host_interface_name\0\u{1}mtu\0\u{1}namespace\0\u{1}ports\0\u{1}limits\0\u{2}\u{6}quarantine\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}name\0\u{3}container_id\0\u{3}vnet_id\0\u{1}vnet\0\u{1}labels\0\u{1}addresses\0\u{1}mac\0\u{3}interface_name\0\u{3}host_interface_name\0\u{1}mtu\0\u{1}namespace\0\u{1}ports\0\u{1}limits\0\u{1}aliases\0\u{2}\u{5}quarantine\0")
 
   fileprivate class _StorageClass {
     var _id: String = String()
@@ -706,6 +715,7 @@ nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftPro
     var _namespace: Forge_Network_V1_Namespace? = nil
     var _ports: [Forge_Network_V1_NamedPort] = []
     var _limits: Forge_Network_V1_EffectiveLimits? = nil
+    var _aliases: [String] = []
     var _quarantine: Forge_Network_V1_Quarantine? = nil
 
       // This property is used as the initial default value for new instances of the type.
@@ -731,6 +741,7 @@ nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftPro
       _namespace = source._namespace
       _ports = source._ports
       _limits = source._limits
+      _aliases = source._aliases
       _quarantine = source._quarantine
     }
   }
@@ -764,6 +775,7 @@ nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftPro
         case 12: try { try decoder.decodeSingularMessageField(value: &_storage._namespace) }()
         case 13: try { try decoder.decodeRepeatedMessageField(value: &_storage._ports) }()
         case 14: try { try decoder.decodeSingularMessageField(value: &_storage._limits) }()
+        case 15: try { try decoder.decodeRepeatedStringField(value: &_storage._aliases) }()
         case 20: try { try decoder.decodeSingularMessageField(value: &_storage._quarantine) }()
         default: break
         }
@@ -819,6 +831,9 @@ nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftPro
       try { if let v = _storage._limits {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 14)
       } }()
+      if !_storage._aliases.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._aliases, fieldNumber: 15)
+      }
       try { if let v = _storage._quarantine {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 20)
       } }()
@@ -845,6 +860,7 @@ nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftPro
         if _storage._namespace != rhs_storage._namespace {return false}
         if _storage._ports != rhs_storage._ports {return false}
         if _storage._limits != rhs_storage._limits {return false}
+        if _storage._aliases != rhs_storage._aliases {return false}
         if _storage._quarantine != rhs_storage._quarantine {return false}
         return true
       }
@@ -1108,7 +1124,7 @@ nonisolated extension Forge_Network_V1_RelabelEndpointResponse: SwiftProtobuf.Me
 
 nonisolated extension Forge_Network_V1_AssignEndpointRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".AssignEndpointRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}vnet\0\u{3}container_id\0\u{3}netns_path\0\u{1}pid\0\u{1}name\0\u{1}labels\0\u{1}addresses\0\u{1}mac\0\u{3}interface_name\0\u{1}ports\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}vnet\0\u{3}container_id\0\u{3}netns_path\0\u{1}pid\0\u{1}name\0\u{1}labels\0\u{1}addresses\0\u{1}mac\0\u{3}interface_name\0\u{1}ports\0\u{1}aliases\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1140,6 +1156,7 @@ nonisolated extension Forge_Network_V1_AssignEndpointRequest: SwiftProtobuf.Mess
       case 8: try { try decoder.decodeSingularStringField(value: &self.mac) }()
       case 9: try { try decoder.decodeSingularStringField(value: &self.interfaceName) }()
       case 10: try { try decoder.decodeRepeatedMessageField(value: &self.ports) }()
+      case 11: try { try decoder.decodeRepeatedStringField(value: &self.aliases) }()
       default: break
       }
     }
@@ -1185,6 +1202,9 @@ nonisolated extension Forge_Network_V1_AssignEndpointRequest: SwiftProtobuf.Mess
     if !self.ports.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.ports, fieldNumber: 10)
     }
+    if !self.aliases.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.aliases, fieldNumber: 11)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1198,6 +1218,7 @@ nonisolated extension Forge_Network_V1_AssignEndpointRequest: SwiftProtobuf.Mess
     if lhs.mac != rhs.mac {return false}
     if lhs.interfaceName != rhs.interfaceName {return false}
     if lhs.ports != rhs.ports {return false}
+    if lhs.aliases != rhs.aliases {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

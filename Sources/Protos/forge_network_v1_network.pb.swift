@@ -118,6 +118,68 @@ public nonisolated enum Forge_Network_V1_DefaultVerdict: SwiftProtobuf.Enum, Swi
 
 }
 
+/// What a network's resolver says of a name that the asking endpoint may not know.
+public nonisolated enum Forge_Network_V1_DNSRefusal: SwiftProtobuf.Enum, Swift.CaseIterable {
+  public typealias RawValue = Int
+
+  /// The server's default: DNS_REFUSAL_NXDOMAIN.
+  case unspecified // = 0
+
+  /// That there is no such name.
+  case nxdomain // = 1
+
+  /// That it will not answer.
+  case refused // = 2
+  case UNRECOGNIZED(Int)
+
+  public init() {
+    self = .unspecified
+  }
+
+  public init?(rawValue: Int) {
+    switch rawValue {
+    case 0: self = .unspecified
+    case 1: self = .nxdomain
+    case 2: self = .refused
+    default: self = .UNRECOGNIZED(rawValue)
+    }
+  }
+
+  public var rawValue: Int {
+    switch self {
+    case .unspecified: return 0
+    case .nxdomain: return 1
+    case .refused: return 2
+    case .UNRECOGNIZED(let i): return i
+    }
+  }
+
+  // The compiler won't synthesize support with the UNRECOGNIZED case.
+  public static let allCases: [Forge_Network_V1_DNSRefusal] = [
+    .unspecified,
+    .nxdomain,
+    .refused,
+  ]
+
+}
+
+/// How a network's resolver, at its gateway addresses, answers.
+public nonisolated struct Forge_Network_V1_DNSSettings: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var refusal: Forge_Network_V1_DNSRefusal = .unspecified
+
+  /// Who is asked for names outside the fabric, at most 8: `192.0.2.53`, `192.0.2.53:5353`, `[2001:db8::53]:5353`. Without any
+  /// the host's own resolvers are asked.
+  public var upstreams: [String] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
 /// A virtual network: one bridge, one or more subnets of each family.
 public nonisolated struct Forge_Network_V1_VNet: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
@@ -148,9 +210,24 @@ public nonisolated struct Forge_Network_V1_VNet: Sendable {
   /// The bridge's interface name in the fabric's network namespace.
   public var bridge: String = String()
 
+  /// Whether endpoints may leave the fabric, as far as policy allows, under the host's address.
+  public var nat: Bool = false
+
+  /// Absent where the network has no resolver.
+  public var dns: Forge_Network_V1_DNSSettings {
+    get {_dns ?? Forge_Network_V1_DNSSettings()}
+    set {_dns = newValue}
+  }
+  /// Returns true if `dns` has been explicitly set.
+  public var hasDns: Bool {self._dns != nil}
+  /// Clears the value of `dns`. Subsequent reads from it will return its default value.
+  public mutating func clearDns() {self._dns = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
+
+  fileprivate var _dns: Forge_Network_V1_DNSSettings? = nil
 }
 
 public nonisolated struct Forge_Network_V1_CreateVNetRequest: Sendable {
@@ -173,9 +250,24 @@ public nonisolated struct Forge_Network_V1_CreateVNetRequest: Sendable {
 
   public var labels: Dictionary<String,String> = [:]
 
+  /// Let endpoints leave the fabric, as far as policy allows, under the host's address.
+  public var nat: Bool = false
+
+  /// Absent for a network without a resolver.
+  public var dns: Forge_Network_V1_DNSSettings {
+    get {_dns ?? Forge_Network_V1_DNSSettings()}
+    set {_dns = newValue}
+  }
+  /// Returns true if `dns` has been explicitly set.
+  public var hasDns: Bool {self._dns != nil}
+  /// Clears the value of `dns`. Subsequent reads from it will return its default value.
+  public mutating func clearDns() {self._dns = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
+
+  fileprivate var _dns: Forge_Network_V1_DNSSettings? = nil
 }
 
 public nonisolated struct Forge_Network_V1_CreateVNetResponse: Sendable {
@@ -387,9 +479,48 @@ nonisolated extension Forge_Network_V1_DefaultVerdict: SwiftProtobuf._ProtoNameP
   public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0DEFAULT_VERDICT_UNSPECIFIED\0\u{1}DEFAULT_VERDICT_DENY\0\u{1}DEFAULT_VERDICT_ALLOW\0")
 }
 
+nonisolated extension Forge_Network_V1_DNSRefusal: SwiftProtobuf._ProtoNameProviding {
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0DNS_REFUSAL_UNSPECIFIED\0\u{1}DNS_REFUSAL_NXDOMAIN\0\u{1}DNS_REFUSAL_REFUSED\0")
+}
+
+nonisolated extension Forge_Network_V1_DNSSettings: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".DNSSettings"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}refusal\0\u{1}upstreams\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularEnumField(value: &self.refusal) }()
+      case 2: try { try decoder.decodeRepeatedStringField(value: &self.upstreams) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.refusal != .unspecified {
+      try visitor.visitSingularEnumField(value: self.refusal, fieldNumber: 1)
+    }
+    if !self.upstreams.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.upstreams, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Forge_Network_V1_DNSSettings, rhs: Forge_Network_V1_DNSSettings) -> Bool {
+    if lhs.refusal != rhs.refusal {return false}
+    if lhs.upstreams != rhs.upstreams {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
 nonisolated extension Forge_Network_V1_VNet: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".VNet"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}name\0\u{1}subnets\0\u{1}gateways\0\u{1}isolation\0\u{3}default_verdict\0\u{1}mtu\0\u{1}labels\0\u{1}bridge\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}name\0\u{1}subnets\0\u{1}gateways\0\u{1}isolation\0\u{3}default_verdict\0\u{1}mtu\0\u{1}labels\0\u{1}bridge\0\u{1}nat\0\u{1}dns\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -406,12 +537,18 @@ nonisolated extension Forge_Network_V1_VNet: SwiftProtobuf.Message, SwiftProtobu
       case 7: try { try decoder.decodeSingularUInt32Field(value: &self.mtu) }()
       case 8: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &self.labels) }()
       case 9: try { try decoder.decodeSingularStringField(value: &self.bridge) }()
+      case 10: try { try decoder.decodeSingularBoolField(value: &self.nat) }()
+      case 11: try { try decoder.decodeSingularMessageField(value: &self._dns) }()
       default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
     if !self.id.isEmpty {
       try visitor.visitSingularStringField(value: self.id, fieldNumber: 1)
     }
@@ -439,6 +576,12 @@ nonisolated extension Forge_Network_V1_VNet: SwiftProtobuf.Message, SwiftProtobu
     if !self.bridge.isEmpty {
       try visitor.visitSingularStringField(value: self.bridge, fieldNumber: 9)
     }
+    if self.nat != false {
+      try visitor.visitSingularBoolField(value: self.nat, fieldNumber: 10)
+    }
+    try { if let v = self._dns {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 11)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -452,6 +595,8 @@ nonisolated extension Forge_Network_V1_VNet: SwiftProtobuf.Message, SwiftProtobu
     if lhs.mtu != rhs.mtu {return false}
     if lhs.labels != rhs.labels {return false}
     if lhs.bridge != rhs.bridge {return false}
+    if lhs.nat != rhs.nat {return false}
+    if lhs._dns != rhs._dns {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -459,7 +604,7 @@ nonisolated extension Forge_Network_V1_VNet: SwiftProtobuf.Message, SwiftProtobu
 
 nonisolated extension Forge_Network_V1_CreateVNetRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".CreateVNetRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}subnets\0\u{1}isolation\0\u{3}default_verdict\0\u{1}mtu\0\u{1}labels\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}subnets\0\u{1}isolation\0\u{3}default_verdict\0\u{1}mtu\0\u{1}labels\0\u{1}nat\0\u{1}dns\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -473,12 +618,18 @@ nonisolated extension Forge_Network_V1_CreateVNetRequest: SwiftProtobuf.Message,
       case 4: try { try decoder.decodeSingularEnumField(value: &self.defaultVerdict) }()
       case 5: try { try decoder.decodeSingularUInt32Field(value: &self.mtu) }()
       case 6: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &self.labels) }()
+      case 7: try { try decoder.decodeSingularBoolField(value: &self.nat) }()
+      case 8: try { try decoder.decodeSingularMessageField(value: &self._dns) }()
       default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
     if !self.name.isEmpty {
       try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
     }
@@ -497,6 +648,12 @@ nonisolated extension Forge_Network_V1_CreateVNetRequest: SwiftProtobuf.Message,
     if !self.labels.isEmpty {
       try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: self.labels, fieldNumber: 6)
     }
+    if self.nat != false {
+      try visitor.visitSingularBoolField(value: self.nat, fieldNumber: 7)
+    }
+    try { if let v = self._dns {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 8)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -507,6 +664,8 @@ nonisolated extension Forge_Network_V1_CreateVNetRequest: SwiftProtobuf.Message,
     if lhs.defaultVerdict != rhs.defaultVerdict {return false}
     if lhs.mtu != rhs.mtu {return false}
     if lhs.labels != rhs.labels {return false}
+    if lhs.nat != rhs.nat {return false}
+    if lhs._dns != rhs._dns {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -251,6 +251,37 @@ public nonisolated struct Forge_Network_V1_MissingFeature: Sendable {
   public init() {}
 }
 
+/// The way out of a rootless fabric, while some network may be left.
+public nonisolated struct Forge_Network_V1_Uplink: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// pasta or slirp4netns; empty where none runs.
+  public var program: String = String()
+
+  public var pid: Int32 = 0
+
+  /// Times that it was started again after it ended.
+  public var restarts: UInt32 {
+    get {_restarts ?? 0}
+    set {_restarts = newValue}
+  }
+  /// Returns true if `restarts` has been explicitly set.
+  public var hasRestarts: Bool {self._restarts != nil}
+  /// Clears the value of `restarts`. Subsequent reads from it will return its default value.
+  public mutating func clearRestarts() {self._restarts = nil}
+
+  /// What is wrong; empty where nothing is.
+  public var trouble: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _restarts: UInt32? = nil
+}
+
 public nonisolated struct Forge_Network_V1_Paths: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -326,6 +357,16 @@ public nonisolated struct Forge_Network_V1_GetStatusResponse: Sendable {
   /// Clears the value of `paths`. Subsequent reads from it will return its default value.
   public mutating func clearPaths() {self._paths = nil}
 
+  /// Absent where no network may be left, or by the host's own routes.
+  public var uplink: Forge_Network_V1_Uplink {
+    get {_uplink ?? Forge_Network_V1_Uplink()}
+    set {_uplink = newValue}
+  }
+  /// Returns true if `uplink` has been explicitly set.
+  public var hasUplink: Bool {self._uplink != nil}
+  /// Clears the value of `uplink`. Subsequent reads from it will return its default value.
+  public mutating func clearUplink() {self._uplink = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public nonisolated enum Mode: SwiftProtobuf.Enum, Swift.CaseIterable {
@@ -376,6 +417,7 @@ public nonisolated struct Forge_Network_V1_GetStatusResponse: Sendable {
   fileprivate var _endpointCount: UInt32? = nil
   fileprivate var _policyCount: UInt32? = nil
   fileprivate var _paths: Forge_Network_V1_Paths? = nil
+  fileprivate var _uplink: Forge_Network_V1_Uplink? = nil
 }
 
 // MARK: - Code below here is support for the SwiftProtobuf runtime.
@@ -679,6 +721,55 @@ nonisolated extension Forge_Network_V1_MissingFeature: SwiftProtobuf.Message, Sw
   }
 }
 
+nonisolated extension Forge_Network_V1_Uplink: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".Uplink"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}program\0\u{1}pid\0\u{1}restarts\0\u{1}trouble\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.program) }()
+      case 2: try { try decoder.decodeSingularInt32Field(value: &self.pid) }()
+      case 3: try { try decoder.decodeSingularUInt32Field(value: &self._restarts) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.trouble) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.program.isEmpty {
+      try visitor.visitSingularStringField(value: self.program, fieldNumber: 1)
+    }
+    if self.pid != 0 {
+      try visitor.visitSingularInt32Field(value: self.pid, fieldNumber: 2)
+    }
+    try { if let v = self._restarts {
+      try visitor.visitSingularUInt32Field(value: v, fieldNumber: 3)
+    } }()
+    if !self.trouble.isEmpty {
+      try visitor.visitSingularStringField(value: self.trouble, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Forge_Network_V1_Uplink, rhs: Forge_Network_V1_Uplink) -> Bool {
+    if lhs.program != rhs.program {return false}
+    if lhs.pid != rhs.pid {return false}
+    if lhs._restarts != rhs._restarts {return false}
+    if lhs.trouble != rhs.trouble {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
 nonisolated extension Forge_Network_V1_Paths: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Paths"
   public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}socket\0\u{3}runtime_directory\0\u{3}state_directory\0")
@@ -740,7 +831,7 @@ nonisolated extension Forge_Network_V1_GetStatusRequest: SwiftProtobuf.Message, 
 
 nonisolated extension Forge_Network_V1_GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".GetStatusResponse"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}version\0\u{1}mode\0\u{1}roles\0\u{3}vnet_count\0\u{3}endpoint_count\0\u{3}policy_count\0\u{3}missing_features\0\u{1}paths\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}version\0\u{1}mode\0\u{1}roles\0\u{3}vnet_count\0\u{3}endpoint_count\0\u{3}policy_count\0\u{3}missing_features\0\u{1}paths\0\u{1}uplink\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -756,6 +847,7 @@ nonisolated extension Forge_Network_V1_GetStatusResponse: SwiftProtobuf.Message,
       case 6: try { try decoder.decodeSingularUInt32Field(value: &self._policyCount) }()
       case 7: try { try decoder.decodeRepeatedMessageField(value: &self.missingFeatures) }()
       case 8: try { try decoder.decodeSingularMessageField(value: &self._paths) }()
+      case 9: try { try decoder.decodeSingularMessageField(value: &self._uplink) }()
       default: break
       }
     }
@@ -790,6 +882,9 @@ nonisolated extension Forge_Network_V1_GetStatusResponse: SwiftProtobuf.Message,
     try { if let v = self._paths {
       try visitor.visitSingularMessageField(value: v, fieldNumber: 8)
     } }()
+    try { if let v = self._uplink {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 9)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -802,6 +897,7 @@ nonisolated extension Forge_Network_V1_GetStatusResponse: SwiftProtobuf.Message,
     if lhs._policyCount != rhs._policyCount {return false}
     if lhs.missingFeatures != rhs.missingFeatures {return false}
     if lhs._paths != rhs._paths {return false}
+    if lhs._uplink != rhs._uplink {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -7,17 +7,17 @@ internal import Wire
 enum EndpointRow {
     private static let columns = """
         id, network_id, container_id, name, labels, addresses, mac, segment, interface,
-        ns_path, ns_device, ns_inode, ports
+        ns_path, ns_device, ns_inode, ports, aliases
         """
 
     static let select = "SELECT \(columns) FROM endpoints ORDER BY id"
 
     static let upsert = """
-        INSERT OR REPLACE INTO endpoints (\(columns)) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        INSERT OR REPLACE INTO endpoints (\(columns)) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         """
 
     static func arguments(_ endpoint: Endpoint) -> StatementArguments {
-        // Neither labels, addresses nor ports can contain what separates them here.
+        // Neither labels, addresses, ports nor aliases can contain what separates them here.
         let labels = endpoint.labels.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
         return [
             endpoint.id, endpoint.networkID, endpoint.containerID, endpoint.name,
@@ -26,6 +26,7 @@ enum EndpointRow {
             // SQLite's numbers are signed.
             Int64(bitPattern: endpoint.namespace.device), Int64(bitPattern: endpoint.namespace.inode),
             endpoint.ports.map(\.description).joined(separator: ","),
+            endpoint.aliases.joined(separator: ","),
         ]
     }
 
@@ -39,6 +40,7 @@ enum EndpointRow {
             mac: try MACAddress(row[6] as String), segment: row[7], interfaceName: row[8],
             namespace: NamespaceReference(
                 path: row[9], device: UInt64(bitPattern: row[10]), inode: UInt64(bitPattern: row[11])),
-            ports: try (row[12] as String).split(separator: ",").map { try NamedPort($0) })
+            ports: try (row[12] as String).split(separator: ",").map { try NamedPort($0) },
+            aliases: (row[13] as String).split(separator: ",").map(String.init))
     }
 }

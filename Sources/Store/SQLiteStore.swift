@@ -1,6 +1,7 @@
 internal import Foundation
 internal import GRDB
 package import Model
+internal import Wire
 
 /// State in one SQLite file.
 ///
@@ -69,6 +70,13 @@ package final class SQLiteStore: StateStore {
             state.quarantines = try rows(
                 "SELECT endpoint_id, value FROM quarantines ORDER BY endpoint_id", "quarantine"
             ) { try value(Quarantine.self, $0) }
+            state.toldNames = try rows(
+                "SELECT endpoint_id, name, address, until FROM told_names ORDER BY endpoint_id, name, address",
+                "name told to"
+            ) {
+                ToldName(
+                    endpointID: $0[0], name: $0[1], address: try IPAddress($0[2] as String), until: $0[3])
+            }
             for row in try Row.fetchAll(db, sql: "SELECT key, value FROM meta") {
                 state.meta[row["key"]] = row["value"]
             }
@@ -88,7 +96,7 @@ package final class SQLiteStore: StateStore {
 
     package func delete(networkID: String, endpointIDs: [String]) throws(StoreError) {
         try attempt { db in
-            for id in endpointIDs { try run(db, "DELETE FROM endpoints WHERE id = ?", [id]) }
+            try delete(db, endpointIDs)
             try run(db, "DELETE FROM networks WHERE id = ?", [networkID])
         }
     }
@@ -103,8 +111,13 @@ package final class SQLiteStore: StateStore {
     }
 
     package func delete(endpointIDs: [String]) throws(StoreError) {
-        try attempt { db in
-            for id in endpointIDs { try run(db, "DELETE FROM endpoints WHERE id = ?", [id]) }
+        try attempt { try delete($0, endpointIDs) }
+    }
+
+    private func delete(_ db: Database, _ endpointIDs: [String]) throws {
+        for id in endpointIDs {
+            try run(db, "DELETE FROM endpoints WHERE id = ?", [id])
+            try run(db, "DELETE FROM told_names WHERE endpoint_id = ?", [id])
         }
     }
 
@@ -123,6 +136,18 @@ package final class SQLiteStore: StateStore {
             }
             let sql = "INSERT OR REPLACE INTO quarantines (endpoint_id, value) VALUES (?, ?)"
             try run(db, sql, [endpointID, try json(quarantine)])
+        }
+    }
+
+    package func save(told names: [ToldName], now: Int64) throws(StoreError) {
+        try attempt { db in
+            let sql = """
+                INSERT OR REPLACE INTO told_names (endpoint_id, name, address, until) VALUES (?, ?, ?, ?)
+                """
+            for one in names {
+                try run(db, sql, [one.endpointID, one.name, one.address.description, one.until])
+            }
+            try run(db, "DELETE FROM told_names WHERE until <= ?", [now])
         }
     }
 

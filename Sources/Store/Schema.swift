@@ -47,6 +47,19 @@ enum Schema {
                     ) STRICT, WITHOUT ROWID;
                     """)
         }
+        migrator.registerMigration("v4") { db in
+            try db.execute(sql: "ALTER TABLE endpoints ADD COLUMN aliases TEXT NOT NULL DEFAULT ''")
+        }
+        migrator.registerMigration("v5") { db in
+            try db.execute(
+                sql: """
+                    CREATE TABLE told_names (
+                        endpoint_id TEXT NOT NULL, name TEXT NOT NULL, address TEXT NOT NULL,
+                        until INTEGER NOT NULL, PRIMARY KEY (endpoint_id, name, address)
+                    ) STRICT, WITHOUT ROWID;
+                    CREATE INDEX told_names_by_end ON told_names (until);
+                    """)
+        }
         return migrator
     }
 }

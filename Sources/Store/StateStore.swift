@@ -10,6 +10,8 @@ package struct StoredState: Sendable {
     package var policies: [FirewallPolicy] = []
     /// By endpoint id; of endpoints that are not there too.
     package var quarantines: [Quarantine] = []
+    /// By endpoint, name and address.
+    package var toldNames: [ToldName] = []
     /// Facts on the fabric itself.
     package var meta: [String: String] = [:]
 
@@ -35,6 +37,10 @@ package protocol StateStore: Sendable {
     func save(_ endpoint: Endpoint) throws(StoreError)
     /// Begins, changes or (with nil) ends a quarantine.
     func save(quarantine: Quarantine?, of endpointID: String) throws(StoreError)
+
+    /// Writes what endpoints were told, or writes it anew, and removes what an endpoint was told that has ended
+    /// by `now` (milliseconds since 1970).
+    func save(told names: [ToldName], now: Int64) throws(StoreError)
 
     /// Removes what is stored of these.
     func delete(endpointIDs: [String]) throws(StoreError)

@@ -36,10 +36,14 @@ package enum AddressPlan {
             subnets.append(subnet)
         }
         // IPv4 first, as endpoints' addresses are.
-        return Network(
+        let network = Network(
             id: id, name: request.name, subnets: subnets.sorted(), isolation: request.isolation,
             defaultVerdict: request.defaultVerdict, mtu: request.mtu ?? NetworkRequest.defaultMTU,
-            labels: request.labels)
+            labels: request.labels, nat: request.nat, dns: request.dns)
+        for upstream in request.dns?.upstreams ?? [] where network.isGateway(upstream.address) {
+            throw .invalid("dns upstream", upstream.description, "is the network's own resolver")
+        }
+        return network
     }
 
     /// A block for a network that asked for none: 10.x.y.0/24, or a /64 of the network's own unique local

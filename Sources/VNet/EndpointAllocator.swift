@@ -51,7 +51,7 @@ package struct EndpointAllocator: Sendable {
             labels: request.labels,
             addresses: addresses, mac: mac, segment: segment,
             interfaceName: request.interfaceName ?? EndpointRequest.defaultInterfaceName,
-            namespace: namespace, ports: request.ports)
+            namespace: namespace, ports: request.ports, aliases: request.aliases)
     }
 
     private mutating func enter(_ segment: Int) {

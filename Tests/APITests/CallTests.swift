@@ -19,6 +19,11 @@ import Wire
                         $0.defaultVerdict = .allow
                         $0.mtu = 1400
                         $0.labels = ["tier": "front"]
+                        $0.nat = true
+                        $0.dns = .with {
+                            $0.refusal = .refused
+                            $0.upstreams = ["192.0.2.53", "[2001:db8::53]:5353"]
+                        }
                     }
                 ).vnet
                 #expect(made.subnets == ["10.1.0.0/16", "fd00:1::/64"])
@@ -27,6 +32,8 @@ import Wire
                 #expect(made.defaultVerdict == .allow)
                 #expect(made.mtu == 1400)
                 #expect(made.labels == ["tier": "front"])
+                #expect(made.nat && made.hasDns && made.dns.refusal == .refused)
+                #expect(made.dns.upstreams == ["192.0.2.53", "[2001:db8::53]:5353"])
                 #expect(made.bridge.hasPrefix("fb"))
                 #expect(try await client.getVNet(.with { $0.name = "lan" }).vnet == made)
                 #expect(try await client.allVNets() == [made])
@@ -56,6 +63,7 @@ import Wire
                         $0.name = "web"
                         $0.addresses = ["10.9.0.5"]
                         $0.mac = "02:00:00:00:00:09"
+                        $0.aliases = ["front", "www"]
                     }
                 ).endpoint
                 let request = await running.fabric.lastRequest
@@ -64,6 +72,7 @@ import Wire
                 #expect(endpoint.name == "web")
                 #expect(endpoint.vnet == "lan")
                 #expect(endpoint.mac == "02:00:00:00:00:09")
+                #expect(endpoint.aliases == ["front", "www"])
                 #expect(endpoint.addresses.map(\.gateway) == ["10.9.0.1", "fd00:9::1"])
                 #expect(endpoint.addresses.map(\.prefixLength) == [24, 64])
                 #expect(endpoint.hostInterfaceName.utf8.count <= 15)

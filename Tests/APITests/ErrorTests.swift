@@ -65,6 +65,13 @@ import Testing
             Spoiled("subnet \"17\": at most 16 are taken") {
                 $0.subnets = .init(repeating: "10.0.0.0/24", count: 17)
             },
+            Spoiled("dns upstream \"192.0.2.53:0\": ports are 1 to 65535") {
+                $0.dns.upstreams = ["192.0.2.53:0"]
+            },
+            Spoiled("dns upstream \"9\": at most 8 are taken") {
+                $0.dns.upstreams = .init(repeating: "192.0.2.53", count: 9)
+            },
+            Spoiled("dns refusal \"7\": is neither") { $0.dns.refusal = .UNRECOGNIZED(7) },
         ] as [Spoiled<Forge_Network_V1_CreateVNetRequest>])
     func `names the field and the value of a bad network`(
         spoiled: Spoiled<Forge_Network_V1_CreateVNetRequest>
@@ -86,6 +93,8 @@ import Testing
             Spoiled("ip \"10.1\": expected four numbers") { $0.addresses = ["10.1"] },
             Spoiled("mac \"x\": expected six") { $0.mac = "x" },
             Spoiled("label \"a b\": a label key is") { $0.labels = ["a b": "c"] },
+            Spoiled("alias \"A\": must be a DNS label") { $0.aliases = ["A"] },
+            Spoiled("alias \"33\": at most 32 are taken") { $0.aliases = .init(repeating: "a", count: 33) },
         ] as [Spoiled<Forge_Network_V1_AssignEndpointRequest>])
     func `names the field and the value of a bad endpoint`(
         spoiled: Spoiled<Forge_Network_V1_AssignEndpointRequest>

@@ -32,7 +32,7 @@ actor MemoryFabric: FabricControl {
             subnets: request.subnets.isEmpty
                 ? [try CIDR("10.9.0.0/24"), try CIDR("fd00:9::/64")] : request.subnets,
             isolation: request.isolation, defaultVerdict: request.defaultVerdict, mtu: request.mtu ?? 1500,
-            labels: request.labels)
+            labels: request.labels, nat: request.nat, dns: request.dns)
         networksByName[request.name] = network
         return network
     }
@@ -67,7 +67,8 @@ actor MemoryFabric: FabricControl {
             addresses: IPFamily.allCases.compactMap { network.subnet($0)?.address(at: 2 + UInt128(number)) },
             mac: request.mac ?? MACAddress(bits: 0x0200_0000_0000),
             interfaceName: request.interfaceName ?? "eth0",
-            namespace: NamespaceReference(path: "/run/netns/x", device: 4, inode: 5))
+            namespace: NamespaceReference(path: "/run/netns/x", device: 4, inode: 5), aliases: request.aliases
+        )
         let member = NetworkMember(endpoint, in: network)
         members.append(member)
         return member

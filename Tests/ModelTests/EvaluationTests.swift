@@ -153,6 +153,27 @@ import Wire
         #expect(PolicyEvaluator.evaluate(policies: [open], flow: out).isAllowed == (level == .none))
     }
 
+    @Test(arguments: IsolationLevel.allCases)
+    func `with NAT policy alone decides on the way out, and isolation stays as it is on all others`(
+        _ level: IsolationLevel
+    ) throws {
+        let network = try makeNetwork("one", 6, isolation: level, nat: true)
+        let a = try makeMember("a", 2, in: network)
+        let outside = FlowSide(try IPAddress("192.0.2.1"))
+        let out = Flow(from: try FlowSide(a), to: outside, .tcp(80))
+        #expect(PolicyEvaluator.evaluate(policies: [open], flow: out).isAllowed)
+        #expect(
+            PolicyEvaluator.evaluate(policies: [], flow: out)
+                == .denied(.defaultDeny(.egress, endpoint: "a")))
+        let back = Flow(from: outside, to: try FlowSide(a), .tcp(80))
+        #expect(PolicyEvaluator.evaluate(policies: [open], flow: back).isAllowed == (level == .none))
+        let b = try makeMember("b", 3, in: network)
+        #expect(
+            try decide([open], from: a, to: b).isAllowed == [IsolationLevel.none, .peerOnly].contains(level))
+        let other = try makeMember("c", 2, in: makeNetwork("two", 7, nat: true))
+        #expect(try decide([open], from: a, to: other).isAllowed == (level == .none))
+    }
+
     @Test func `an endpoint that was relabelled since it was inserted is judged by what it is now`() throws {
         var set = PolicySet([webOut, open], members: [web, db])
         #expect(set.selecting(web).map(\.name) == ["open", "web-out"])

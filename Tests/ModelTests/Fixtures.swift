@@ -23,12 +23,12 @@ struct Seeded: RandomNumberGenerator {
 
 func makeNetwork(
     _ name: String, _ number: Int = 0, isolation: IsolationLevel = .none, verdict: DefaultVerdict = .deny,
-    labels: Labels = [:]
+    labels: Labels = [:], nat: Bool = false
 ) throws -> Network {
     Network(
         id: "id-\(name)", name: name,
         subnets: [try CIDR("10.0.\(number).0/24"), try CIDR("fd00:0:0:\(String(number, radix: 16))::/64")],
-        isolation: isolation, defaultVerdict: verdict, mtu: 1500, labels: labels)
+        isolation: isolation, defaultVerdict: verdict, mtu: 1500, labels: labels, nat: nat)
 }
 
 func makeMember(
@@ -67,12 +67,14 @@ struct World {
 
     init(seed: UInt64) throws {
         var random = Seeded(seed)
+        // Of its own, so that a seed's world is otherwise what it was.
+        var exits = Seeded(seed ^ 0x6e61_7400)
         var members: [NetworkMember] = []
         for (number, name) in ["shop", "lab", "dmz"].enumerated() {
             let level = random.chance(70) ? IsolationLevel.none : random.pick(IsolationLevel.allCases)
             let network = try makeNetwork(
                 name, number, isolation: level, verdict: random.pick([.deny, .allow]),
-                labels: random.chance(70) ? ["zone": random.pick(["x", "y"])] : [:])
+                labels: random.chance(70) ? ["zone": random.pick(["x", "y"])] : [:], nat: exits.chance(50))
             for (number, name) in World.names.enumerated() {
                 let labels = World.labels(&random)
                 members.append(

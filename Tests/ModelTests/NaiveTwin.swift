@@ -22,6 +22,8 @@ struct NaiveTwin {
                 guard let member = side.member, member.network.isolation == level else { continue }
                 let bothInside = source.member?.network.id == destination.member?.network.id
                 if level == .peerOnly && bothInside { continue }
+                // Out of the fabric, where the network may be left.
+                if destination.member == nil && member.network.nat { continue }
                 return .denied(.isolation(level, network: member.network.name))
             }
         }

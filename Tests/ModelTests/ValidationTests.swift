@@ -48,6 +48,37 @@ import Wire
         }
     }
 
+    @Test(arguments: ["192.0.2.53", "192.0.2.53:5353", "2001:db8::53", "[2001:db8::53]:5353"])
+    func `reads and prints resolvers`(_ text: String) throws {
+        #expect(try DNSUpstream(text).description == text)
+    }
+
+    @Test(arguments: [
+        "", "192.0.2.53:", "192.0.2.53:0", "192.0.2.53:+5", "192.0.2.53:65536", "[192.0.2.53]:53",
+        "[2001:db8::53",
+        "[2001:db8::53]53", "dns.example", ":53",
+    ])
+    func `refuses other resolvers`(_ text: String) {
+        #expect(throws: ParseError.self) { try DNSUpstream(text) }
+    }
+
+    @Test func `refuses resolvers that nobody can be`() throws {
+        func problem(_ upstreams: [String]) throws -> String? {
+            var request = NetworkRequest(name: "n", nat: true)
+            request.dns = DNSSettings(upstreams: try upstreams.map { try DNSUpstream($0) })
+            do { try request.validate() } catch { return error.description }
+            return nil
+        }
+        #expect(try problem(["192.0.2.53", "192.0.2.53:54", "2001:db8::53"]) == nil)
+        for text in ["0.0.0.0", "224.0.0.251", "255.255.255.255", "::", "ff02::fb", "fe80::1"] {
+            #expect(
+                try problem([text])?.hasPrefix("dns upstream \"\(text)\": is nobody's address") == true)
+        }
+        #expect(
+            try problem(["192.0.2.53", "192.0.2.53:53"]) == "dns upstream \"192.0.2.53\": is given twice")
+        #expect(try problem((1...9).map { "192.0.2.\($0)" }) == "dns upstream \"9\": at most 8")
+    }
+
     @Test func `finds what a policy file could not have said`() {
         var policy = FirewallPolicy(name: "p", selector: EndpointSelector())
         #expect(policy.problems().isEmpty)
@@ -98,6 +129,9 @@ import Wire
                 try request { $0.mac = try MACAddress("01:00:00:00:00:01") }
             ),
             ("mac", try request { $0.mac = try MACAddress("0:0:0:0:0:0") }),
+            ("alias \"A\": must be a DNS label", request { $0.aliases = ["a", "A"] }),
+            ("alias \"a\": is given twice", request { $0.aliases = ["a", "b", "a"] }),
+            ("alias \"33\": at most 32", request { $0.aliases = (0...32).map { "a\($0)" } }),
             (
                 "ip \"10.0.0.3\": a second IPv4",
                 try request { $0.addresses = [try IPAddress("10.0.0.2"), try IPAddress("10.0.0.3")] }
@@ -121,6 +155,11 @@ import Wire
         #expect(
             error?.description == "container \"container-web\" is attached with ip 10.0.0.2, not 10.0.0.9")
         request.addresses = []
+        request.aliases = ["www"]
+        let other = #expect(throws: ModelError.self) { try request.check(matches: member.endpoint) }
+        #expect(
+            other?.description == "container \"container-web\" is attached with aliases none, not www")
+        request.aliases = []
         request.labels = [:]
         #expect(throws: ModelError.self) { try request.check(matches: member.endpoint) }
     }

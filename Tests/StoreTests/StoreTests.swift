@@ -23,7 +23,8 @@ private func network(_ name: String) throws -> Network {
     Network(
         id: "id-" + name, name: name, subnets: [try CIDR("10.0.0.0/24"), try CIDR("fd00::/64")],
         isolation: .peerOnly,
-        defaultVerdict: .deny, mtu: 1500, labels: ["team": "x"])
+        defaultVerdict: .deny, mtu: 1500, labels: ["team": "x"], nat: true,
+        dns: DNSSettings(refusal: .refused, upstreams: [try DNSUpstream("[2001:db8::53]:5353")]))
 }
 
 private func endpoint(_ name: String, in network: Network) throws -> Endpoint {
@@ -32,7 +33,8 @@ private func endpoint(_ name: String, in network: Network) throws -> Endpoint {
         networkID: network.id, name: name,
         labels: ["app": name], addresses: [try IPAddress("10.0.0.2"), try IPAddress("fd00::2")],
         mac: try MACAddress("02:00:00:00:00:01"), interfaceName: "eth0",
-        namespace: NamespaceReference(path: "/proc/1/ns/net", device: 4, inode: .max))
+        namespace: NamespaceReference(path: "/proc/1/ns/net", device: 4, inode: .max),
+        aliases: ["old-\(name)", "shared"])
 }
 
 private func mode(_ path: String) throws -> Int? {
@@ -149,7 +151,11 @@ private func mode(_ path: String) throws -> Int? {
             let old = try DatabaseQueue(path: scratch.path)
             try Schema.migrator.migrate(old, upTo: "v1")
             try old.write { db in
-                let value = String(decoding: try JSONEncoder().encode(shop), as: UTF8.self)
+                // Networks had no resolver and no way out then.
+                let value = """
+                    {"id": "\(shop.id)", "name": "shop", "subnets": ["10.0.0.0/24", "fd00::/64"],
+                     "isolation": "peer-only", "defaultVerdict": "deny", "mtu": 1500, "labels": {"team": "x"}}
+                    """
                 try db.execute(
                     sql: "INSERT INTO networks VALUES (?, ?, ?)", arguments: [shop.id, shop.name, value])
                 try db.execute(
@@ -162,7 +168,10 @@ private func mode(_ path: String) throws -> Int? {
             try old.close()
         }
         let state = try SQLiteStore(path: scratch.path).loadAll()
-        #expect(state.networks == [shop])
+        let network = try #require(state.networks.first)
+        #expect((network.id, network.subnets, network.labels) == (shop.id, shop.subnets, shop.labels))
+        #expect(!network.nat && network.dns == nil)
+        #expect(state.endpoints.first?.aliases == [])
         // What had one bridge then is on the first of them now.
         #expect(state.endpoints.first?.segment == 0)
         #expect(

@@ -36,6 +36,7 @@ extension Forge_Network_V1_Endpoint {
                 $0.allow = quarantine.exceptions.map(\.description)
             }
         }
+        aliases = endpoint.aliases
         ports = endpoint.ports.map { port in
             .with {
                 $0.name = port.name
@@ -59,13 +60,16 @@ extension EndpointRequest {
         try Bounds.check("port", count: message.ports.count, atMost: EndpointRequest.portLimit)
         var ports: [NamedPort] = []
         for port in message.ports { ports.append(try NamedPort(port)) }
+        try Bounds.check("alias", count: message.aliases.count, atMost: EndpointRequest.aliasLimit)
+        for alias in message.aliases { try Name.check(alias, field: "alias") }
         self.init(
             network: try Bounds.reference(message.vnet, "network"), containerID: message.containerID,
             namespace: try NamespaceSource(message.source), name: message.name.isEmpty ? nil : message.name,
             labels: message.labels, addresses: addresses,
             mac: message.mac.isEmpty
                 ? nil : try parse("mac", message.mac) { text throws(ParseError) in try MACAddress(text) },
-            interfaceName: message.interfaceName.isEmpty ? nil : message.interfaceName, ports: ports)
+            interfaceName: message.interfaceName.isEmpty ? nil : message.interfaceName, ports: ports,
+            aliases: message.aliases)
     }
 }
 

@@ -15,6 +15,13 @@ extension Forge_Network_V1_VNet {
         mtu = UInt32(clamping: network.mtu)
         labels = network.labels
         bridge = network.bridgeName
+        nat = network.nat
+        if let settings = network.dns {
+            dns = .with {
+                $0.refusal = settings.refusal == .nxdomain ? .nxdomain : .refused
+                $0.upstreams = settings.upstreams.map(\.description)
+            }
+        }
     }
 }
 
@@ -45,7 +52,27 @@ extension NetworkRequest {
         self.init(
             name: message.name, subnets: subnets, isolation: try IsolationLevel(message.isolation),
             defaultVerdict: try DefaultVerdict(message.defaultVerdict),
-            mtu: message.mtu == 0 ? nil : Int(message.mtu), labels: message.labels)
+            mtu: message.mtu == 0 ? nil : Int(message.mtu), labels: message.labels, nat: message.nat,
+            dns: message.hasDns ? try DNSSettings(message.dns) : nil)
+    }
+}
+
+extension DNSSettings {
+    fileprivate init(_ message: Forge_Network_V1_DNSSettings) throws(ModelError) {
+        let refusal: DNSRefusal
+        switch message.refusal {
+        case .unspecified, .nxdomain: refusal = .nxdomain
+        case .refused: refusal = .refused
+        case .UNRECOGNIZED(let number):
+            throw .invalid("dns refusal", "\(number)", "is neither nxdomain nor refused")
+        }
+        try Bounds.check("dns upstream", count: message.upstreams.count, atMost: DNSSettings.upstreamLimit)
+        var upstreams: [DNSUpstream] = []
+        for text in message.upstreams {
+            upstreams.append(
+                try parse("dns upstream", text) { text throws(ParseError) in try DNSUpstream(text) })
+        }
+        self.init(refusal: refusal, upstreams: upstreams)
     }
 }
 

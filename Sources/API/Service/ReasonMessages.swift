@@ -55,6 +55,9 @@ extension Forge_Network_V1_Reason {
         case .networkDefault(let network):
             code = "default-allow"
             vnet = network
+        case .nameService(let network):
+            code = "name-service"
+            vnet = network
         case .outside:
             code = "outside"
         }

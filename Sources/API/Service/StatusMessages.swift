@@ -56,6 +56,14 @@ extension Forge_Network_V1_GetStatusResponse {
                 $0.explanation = feature.explanation
             }
         }
+        if let way = status.uplink {
+            uplink = .with {
+                $0.program = way.program ?? ""
+                $0.pid = way.pid
+                $0.restarts = UInt32(clamping: way.restarts)
+                $0.trouble = way.trouble ?? ""
+            }
+        }
         paths = .with {
             $0.socket = status.socketPath
             $0.runtimeDirectory = status.runtimeDirectory

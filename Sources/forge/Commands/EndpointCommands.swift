@@ -27,6 +27,8 @@ struct Attach: AsyncParsableCommand {
 
     @OptionGroup var ports: NamedPortOptions
 
+    @OptionGroup var aliases: AliasOptions
+
     @Option(help: ArgumentHelp("A static address, at most one of each family.", valueName: "address"))
     var ip: [String] = []
 
@@ -65,6 +67,7 @@ struct Attach: AsyncParsableCommand {
                     $0.mac = mac
                     $0.interfaceName = ifname
                     $0.ports = ports
+                    $0.aliases = aliases.names
                 }
             ).endpoint
         }

@@ -57,6 +57,11 @@ enum Isolation: String, ExpressibleByArgument, CaseIterable {
     }
 }
 
+enum Refusal: String, ExpressibleByArgument, CaseIterable {
+    case nxdomain
+    case refused
+}
+
 enum Verdict: String, ExpressibleByArgument, CaseIterable {
     case deny
     case allow
@@ -85,7 +90,28 @@ struct NetworkCreate: AsyncParsableCommand {
     @Option(help: "Bytes of an IP packet.")
     var mtu: UInt32?
 
+    @Flag(help: "Let endpoints leave the fabric, as far as policy allows, under the host's address.")
+    var nat = false
+
+    @Flag(help: "Answer names at the network's gateway.")
+    var dns = false
+
+    @Option(
+        help: ArgumentHelp(
+            "A resolver for names outside, such as 192.0.2.53 or [2001:db8::53]:5353; else the host's.",
+            valueName: "ip[:port]"))
+    var dnsUpstream: [String] = []
+
+    @Option(help: "What is said of names that an endpoint may not know: nxdomain or refused.")
+    var dnsRefusal: Refusal?
+
     @OptionGroup var labels: LabelOptions
+
+    func validate() throws {
+        if !dns, !dnsUpstream.isEmpty || dnsRefusal != nil {
+            throw ValidationError("--dns-upstream and --dns-refusal go with --dns")
+        }
+    }
 
     func run() async throws {
         // In the API 0 is no choice at all.
@@ -102,6 +128,13 @@ struct NetworkCreate: AsyncParsableCommand {
                     $0.defaultVerdict = verdict == .deny ? .deny : .allow
                     $0.mtu = mtu ?? 0
                     $0.labels = labels
+                    $0.nat = nat
+                    if dns {
+                        $0.dns = .with {
+                            $0.upstreams = dnsUpstream
+                            $0.refusal = dnsRefusal == .refused ? .refused : .nxdomain
+                        }
+                    }
                 }
             ).vnet
         }
@@ -125,6 +158,8 @@ struct NetworkList: AsyncParsableCommand {
                 Column("SUBNETS") { $0.subnets.joined(separator: ",") },
                 Column("ISOLATION") { Isolation.text($0.isolation) },
                 Column("DEFAULT") { $0.defaultVerdict == .allow ? "allow" : "deny" },
+                Column("NAT") { $0.nat ? "yes" : "no" },
+                Column("DNS") { $0.hasDns ? "yes" : "no" },
                 Column("MTU") { "\($0.mtu)" },
                 Column("LABELS") { text($0.labels) },
             ],

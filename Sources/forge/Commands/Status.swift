@@ -35,6 +35,11 @@ struct Status: AsyncParsableCommand {
         Console.line("policies   \(status.policyCount)")
         Console.line("socket     \(status.paths.socket)")
         Console.line("state      \(status.paths.stateDirectory)")
+        if status.hasUplink {
+            let uplink = status.uplink
+            let way = uplink.program.isEmpty ? "none" : "\(uplink.program) (process \(uplink.pid))"
+            Console.line("uplink     \(way)\(uplink.trouble.isEmpty ? "" : ": \(uplink.trouble)")")
+        }
         if !status.missingFeatures.isEmpty {
             Console.line("")
             Console.line("missing:")

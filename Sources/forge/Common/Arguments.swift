@@ -80,6 +80,15 @@ struct NamedPortOptions: ParsableArguments {
     }
 }
 
+/// `--alias NAME`, as often as needed.
+struct AliasOptions: ParsableArguments {
+    @Option(
+        name: .customLong("alias"),
+        help: ArgumentHelp(
+            "A further name for the network's resolver; endpoints may share one.", valueName: "name"))
+    var names: [String] = []
+}
+
 /// What an option was given, empty if it was not. In the API empty means not given: an option that is given
 /// and empty, such as an unset variable of a script, must not be taken for that.
 func given(_ value: String?, _ field: String) throws -> String {

@@ -29,6 +29,8 @@ struct RunCommand: ParsableCommand {
 
     @OptionGroup var ports: NamedPortOptions
 
+    @OptionGroup var aliases: AliasOptions
+
     @Option(name: .customLong("ip"), help: "A static address, one of each family at most.")
     var addresses: [String] = []
 
@@ -90,6 +92,7 @@ struct RunCommand: ParsableCommand {
         request.addresses = addresses
         request.labels = try labels.read()
         request.ports = try ports.read()
+        request.aliases = aliases.names
         return request
     }
 

@@ -13,8 +13,10 @@ import Wire
     @Test func `packets pass exactly where the evaluation of generated policies lets them`() throws {
         let field = try PacketField(RandomWorld(seed: 1000))
         var judged = (allowed: 0, denied: 0)
+        var exits = 0
         for seed in 1000..<1012 as Range<UInt64> {
             var world = RandomWorld(seed: seed)
+            if seed % 2 == 1 { world.isolateExits([.peerOnly, .full, .meshOnly][Int(seed % 3)]) }
             try field.enter(world)
             var flows: [Flow] = []
             while flows.count < 250 {
@@ -32,6 +34,11 @@ import Wire
                     passed.contains(index) == expected[index].isAllowed,
                     "seed \(seed): \(flow.source.address) to \(flow.destination.address) \(flow.transport): \(expected[index])"
                 )
+                if let source = flow.source.member?.network, flow.destination.member == nil, source.nat,
+                    source.isolation != .none, expected[index].isAllowed
+                {
+                    exits += 1
+                }
                 if expected[index].isAllowed { judged.allowed += 1 } else { judged.denied += 1 }
             }
             #expect(try !field.reconcile(), "the kernel holds what it should")
@@ -39,6 +46,8 @@ import Wire
         // Worlds in which nothing passes, or everything, would prove nothing.
         #expect(judged.allowed > 200)
         #expect(judged.denied > 200)
+        #expect(exits > 20, "out of networks that are closed otherwise")
+        print("packets: \(judged), \(exits) out of networks that are closed otherwise")
     }
 }
 

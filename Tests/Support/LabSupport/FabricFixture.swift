@@ -148,8 +148,10 @@ package final class FabricFixture {
         guard let holder = try? FabricLock.holder(paths) else { return nil }
         if owner == .rootOnHost { return (holder, holder) }
         let children = (try? readFile("/proc/\(holder)/task/\(holder)/children")) ?? ""
-        guard let manager = children.split(separator: " ").last.flatMap({ Int32($0) }) else { return nil }
-        return (holder, manager)
+        let manager = children.split(separator: " ").compactMap { Int32($0) }.last { child in
+            ((try? readFile("/proc/\(child)/cmdline")) ?? "").hasPrefix("forged\0manager\0")
+        }
+        return manager.map { (holder, $0) }
     }
 
     /// Where this test program was built, and the others with it.

@@ -18,6 +18,8 @@ package struct RandomWorld {
 
     package init(seed: UInt64, policies count: Int = 6, endpoints: Int = 9) {
         generator = SeededGenerator(state: seed)
+        // Of its own, so that a seed's world is otherwise what it was.
+        var exits = SeededGenerator(state: seed ^ 0x6e61_7400)
         for index in 1...3 as ClosedRange<UInt128> {
             networks.append(
                 Network(
@@ -29,7 +31,7 @@ package struct RandomWorld {
                     ],
                     isolation: pick([.none, .none, .peerOnly, .none]),
                     defaultVerdict: pick([.deny, .deny, .allow]), mtu: 1500,
-                    labels: ["zone": pick(["inner", "outer"])]))
+                    labels: ["zone": pick(["inner", "outer"])], nat: Bool.random(using: &exits)))
         }
         for index in 0..<endpoints { members.append(endpoint(index)) }
         policies = (0..<count).map { policy("policy\($0)") }
@@ -55,6 +57,27 @@ package struct RandomWorld {
         }
     }
 
+    /// Gives the networks that may be left this isolation towards all others, and lets what denies nothing out.
+    package mutating func isolateExits(_ level: IsolationLevel) {
+        let anywhere = [IPFamily.v4, .v6].map { CIDR(containing: IPAddress($0, bits: 0), prefixLength: 0) }
+        policies.append(
+            FirewallPolicy(
+                name: "exits", selector: EndpointSelector(), directions: [.egress],
+                egress: [
+                    PolicyRule(
+                        peers: anywhere.map { .cidr($0, except: []) },
+                        ports: [PortMatch(.tcp, 1...443), PortMatch(.udp), PortMatch(.icmp)])
+                ]))
+        for (index, old) in networks.enumerated() where old.nat {
+            networks[index] = Network(
+                id: old.id, name: old.name, subnets: old.subnets, isolation: level,
+                defaultVerdict: old.defaultVerdict, mtu: old.mtu, labels: old.labels, nat: true)
+            for (place, member) in members.enumerated() where member.network.id == old.id {
+                members[place] = NetworkMember(member.endpoint, in: networks[index])
+            }
+        }
+    }
+
     /// Gives one network other labels or another default.
     package mutating func relabelNetwork() {
         let index = Int.random(in: networks.indices, using: &generator)
@@ -62,7 +85,7 @@ package struct RandomWorld {
         networks[index] = Network(
             id: old.id, name: old.name, subnets: old.subnets, isolation: old.isolation,
             defaultVerdict: pick([.deny, .allow]), mtu: old.mtu,
-            labels: ["zone": pick(["inner", "outer"])])
+            labels: ["zone": pick(["inner", "outer"])], nat: old.nat)
         for (place, member) in members.enumerated() where member.network.id == old.id {
             members[place] = NetworkMember(member.endpoint, in: networks[index])
         }
