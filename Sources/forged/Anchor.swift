@@ -2,15 +2,16 @@ internal import CLinux
 internal import Namespaces
 internal import Sys
 
-/// The process in the host's namespaces: pins the fabric, starts the manager in it again and again, and
-/// answers what only a process outside can know. One thread, no timers but the restart delay of a manager
-/// that keeps ending.
+/// The process in the host's namespaces: pins the fabric, starts the manager and the proxy in it again and
+/// again, and answers what only a process outside can know; runs the uplink. One thread, no timers but the
+/// restart delay of what keeps ending.
 final class Anchor {
     private let options: StartOptions
     private let ground: Ground
     private let namespaces: FabricNamespaces
     private let signals: Descriptor
     private let subordinateIDs: Bool
+    private let uplink: Uplink
 
     private var manager: Manager?
     private var restarts = RestartPolicy()
@@ -19,6 +20,7 @@ final class Anchor {
     private var ready: ReadyPipe
     private var wasReady = false
     private var stopping = false
+    private let proxy: ProxyKeeper
 
     /// How long a manager may take to end when asked.
     private static let patience: Double = 5
@@ -42,8 +44,12 @@ final class Anchor {
     ) {
         self.options = options
         self.ground = ground
+        uplink = Uplink(user: namespaces.user.rawValue, network: namespaces.network.rawValue)
         self.namespaces = namespaces
         self.signals = signals
+        proxy = ProxyKeeper(
+            user: self.namespaces.user.rawValue, network: self.namespaces.network.rawValue,
+            mount: self.namespaces.mount.rawValue)
         self.subordinateIDs = subordinateIDs
         ready = ReadyPipe(options.readyDescriptor)
     }
@@ -97,15 +103,21 @@ final class Anchor {
             try startManager()
             while true {
                 let control = manager.map { $0.silent ? -1 : $0.control.descriptor.rawValue } ?? -1
-                let input = try waitReadable([signals.rawValue, control], milliseconds: untilNextStart)
+                let input = try waitReadable(
+                    [signals.rawValue, control, uplink.output], milliseconds: untilNextStart)
                 if input[1], let manager { answer(manager) }
+                if input[2] { uplink.listen() }
                 if input[0] { try takeSignals() }
                 if stopping {
                     try stopManager()
+                    proxy.stop()
+                    uplink.stop()
                     ground.clear()
                     return 0
                 }
                 if let time = nextStart, time <= .now { try startManager() }
+                if let time = proxy.nextStart, time <= .now { startProxy() }
+                uplink.startIfDue()
             }
         } catch {
             complain("\(error)")
@@ -116,15 +128,18 @@ final class Anchor {
     }
 
     private var untilNextStart: Int32 {
-        guard let nextStart else { return -1 }
-        return Int32(
-            clamping: max(0, Int(ContinuousClock.now.duration(to: nextStart) / .milliseconds(1)) + 1))
+        let times = [nextStart, proxy.nextStart, uplink.nextStart]
+        guard let next = times.compactMap(\.self).min() else { return -1 }
+        return Int32(clamping: max(0, Int(ContinuousClock.now.duration(to: next) / .milliseconds(1)) + 1))
     }
 
     private func takeSignals() throws {
         while true {
             switch cl_read_signal(signals.rawValue) {
-            case SIGCHLD: try reapManager()
+            case SIGCHLD:
+                try reapManager()
+                proxy.reap()
+                uplink.reap()
             case SIGTERM, SIGINT, SIGHUP: stopping = true
             default: return
             }
@@ -158,6 +173,14 @@ final class Anchor {
         var child = try plan.start()
         try child.waitUntilRunning()
         manager = Manager(child, ControlSocket(ours))
+    }
+
+    /// Starts the proxy unless it runs, and hands the manager its ends of the lines to it.
+    private func startProxy() {
+        proxy.start()
+        guard let manager, !manager.silent else { return }
+        // As all that the anchor says: at once or not at all.
+        try? proxy.introduce(to: manager.control)
     }
 
     private func reapManager() throws {
@@ -195,13 +218,26 @@ final class Anchor {
                 wasReady = true
                 ready.ready()
             case .failed(let text): manager.lastWords = text
-            case .peer, nil: break
+            case .needsProxy(true): startProxy()
+            case .needsProxy(false): proxy.stop()
+            case .openPort(let id, let port): Self.open(port, id, manager.control)
+            case .uplink(let wanted): uplink.want(wanted)
+            case .askUplink(let id): try? manager.control.send(.uplinkIs(id: id, uplink.state()))
+            case .peer, .proxy, .opened, .uplinkIs, nil: break
             }
             return true
         } catch {
             if error.errno != .again { manager.silent = true }
             return false
         }
+    }
+
+    /// Opens a port of the host's, or says why not.
+    private static func open(_ port: HostPort, _ id: UInt32, _ manager: borrowing ControlSocket) {
+        do throws(SystemError) {
+            let socket = try port.open()
+            try manager.send(.opened(id: id, errno: 0), with: socket.rawValue)
+        } catch { try? manager.send(.opened(id: id, errno: error.errno.rawValue)) }
     }
 
     private static func describe(_ connection: Int32, id: UInt32) -> ControlMessage {

@@ -6,23 +6,34 @@ import Testing
     static let messages: [ControlMessage] = [
         .whoIs(id: 7), .peer(id: .max, errno: 0, uid: 1000, pid: 4242),
         .peer(id: 1, errno: 9, uid: 0, pid: -1), .ready,
-        .failed(""), .failed("the database is of a newer version"),
+        .failed(""), .failed("the database is of a newer version"), .needsProxy(true), .needsProxy(false),
+        .proxy(pid: 4242, errno: 0), .proxy(pid: 0, errno: 12),
+        .openPort(id: 7, HostPort(family: 6, high: .max, low: 1 << 40, port: 8080, isStream: true)),
+        .openPort(id: 7, HostPort(family: 0, port: 65535, isStream: false)), .opened(id: 7, errno: 98),
+        .uplink(wanted: true), .uplink(wanted: false), .askUplink(id: 9),
+        .uplinkIs(id: 3, UplinkState()),
+        .uplinkIs(id: .max, UplinkState(program: .slirp4netns, pid: 77, restarts: 2, trouble: "no route")),
     ]
 
     @Test(arguments: messages) func `reads what it wrote`(message: ControlMessage) {
         #expect(ControlMessage(message.encoded[...]) == message)
     }
 
-    @Test func `takes nothing but whole messages of the five kinds`() {
+    @Test func `takes nothing but whole messages of its kinds`() {
         for message in Self.messages where message != .failed("") {
             let bytes = message.encoded
             if case .failed = message { continue }
+            if case .uplinkIs = message { continue }
             for length in 0..<bytes.count { #expect(ControlMessage(bytes[..<length]) == nil) }
             #expect(ControlMessage((bytes + [0])[...]) == nil)
         }
-        for kind in UInt8.min ... .max where !(1...4).contains(kind) {
+        for kind in UInt8.min ... .max where !(1...4).contains(kind) && kind != 17 {
             #expect(ControlMessage([kind, 0, 0, 0, 0][...]) == nil)
         }
+        #expect(ControlMessage([16, 2][...]) == nil)
+        let state = ControlMessage.uplinkIs(id: 1, UplinkState(program: .pasta)).encoded
+        for length in 0..<state.count { #expect(ControlMessage(state[..<length]) == nil) }
+        #expect(ControlMessage((state.dropLast() + [3])[...]) == nil)
     }
 
     @Test func `reads any bytes without harm`() {

@@ -7,11 +7,10 @@ package struct ControlSocket: ~Copyable, Sendable {
 
     package init(_ descriptor: consuming Descriptor) { self.descriptor = descriptor }
 
-    /// Sends a message, and a descriptor along with it. Never waits: a peer that does not read gets nothing.
-    package borrowing func send(_ message: ControlMessage, with passenger: Int32? = nil) throws(SystemError) {
+    /// Sends a message, and descriptors along with it. Never waits: a peer that does not read gets nothing.
+    package borrowing func send(_ message: ControlMessage, with passengers: Int32...) throws(SystemError) {
         let bytes = message.encoded
         let number = descriptor.rawValue
-        let passengers = passenger.map { [$0] } ?? []
         try system("send", "control socket") {
             unsafe bytes.withUnsafeBytes { bytes in
                 unsafe passengers.withUnsafeBufferPointer {
@@ -38,6 +37,12 @@ package struct ControlSocket: ~Copyable, Sendable {
         package let message: ControlMessage?
         /// What came along; number -1 if nothing did.
         package let passenger: Descriptor
+        package let secondPassenger: Descriptor
+
+        /// The passengers' numbers, the caller's to close.
+        package consuming func takePassengers() -> (Int32, Int32) {
+            (passenger.release(), secondPassenger.release())
+        }
     }
 
     /// Takes what is there, without waiting.
@@ -45,19 +50,22 @@ package struct ControlSocket: ~Copyable, Sendable {
     /// - Throws: `Errno.again` when nothing is there.
     package borrowing func receive() throws(SystemError) -> Received? {
         var buffer = [UInt8](repeating: 0, count: ControlMessage.limit)
-        var passenger: Int32 = -1
-        var count: Int32 = 1
+        var passengers: [Int32] = [-1, -1]
+        var count: Int32 = 2
         let number = descriptor.rawValue
         let got = try system("receive", "control socket") {
-            count = 1
-            return unsafe buffer.withUnsafeMutableBytes {
-                unsafe cl_recv_fds(
-                    number, $0.baseAddress, $0.count, &passenger, &count, Int32(MSG_DONTWAIT))
+            count = 2
+            return unsafe buffer.withUnsafeMutableBytes { buffer in
+                unsafe passengers.withUnsafeMutableBufferPointer {
+                    unsafe cl_recv_fds(
+                        number, buffer.baseAddress, buffer.count, $0.baseAddress, &count, Int32(MSG_DONTWAIT))
+                }
             }
         }
-        let companion = Descriptor(owning: count > 0 ? passenger : -1)
+        let first = Descriptor(owning: count > 0 ? passengers[0] : -1)
+        let second = Descriptor(owning: count > 1 ? passengers[1] : -1)
         if got == 0 { return nil }
-        return Received(message: ControlMessage(buffer[..<got]), passenger: companion)
+        return Received(message: ControlMessage(buffer[..<got]), passenger: first, secondPassenger: second)
     }
 }
 

@@ -18,6 +18,10 @@ package enum ChildStep: Hashable, Sendable {
     /// Limits what exec can ever give to these capabilities, bit by number.
     case boundCapabilities(UInt64)
     case loopbackUp
+    /// A TAP interface of this name without a program behind it, made anew or removed.
+    case tap(String, isPresent: Bool)
+    /// Closes all but 0, 1 and 2: for a child that becomes no program and lives on.
+    case closeOthers
     /// Waits for `ChildProcess.resume()`.
     case pause
     /// Becomes another user, without supplementary groups.
@@ -37,6 +41,9 @@ package enum ChildStep: Hashable, Sendable {
         case .noNewPrivileges: "give up new privileges"
         case .boundCapabilities: "limit the capabilities"
         case .loopbackUp: "bring lo up"
+        case .tap(let name, let isPresent):
+            "\(isPresent ? "make" : "remove") the interface \(name) with /dev/net/tun"
+        case .closeOthers: "close descriptors"
         case .pause: "wait"
         case .user(let uid, _): "become user \(uid)"
         }
@@ -137,6 +144,8 @@ extension ChildStep {
         case .noNewPrivileges: return step(CL_STEP_NO_PRIVILEGES)
         case .boundCapabilities(let mask): return step(CL_STEP_BOUND, mask)
         case .loopbackUp: return step(CL_STEP_LOOPBACK)
+        case .tap(let name, let isPresent): return step(CL_STEP_TAP, isPresent ? 1 : 0, 0, name)
+        case .closeOthers: return step(CL_STEP_CLOSE)
         case .pause: return step(CL_STEP_PAUSE)
         case .user(let uid, let gid): return step(CL_STEP_USER, UInt64(uid), UInt64(gid))
         }

@@ -15,6 +15,9 @@ package struct Pipe: ~Copyable, Sendable {
 
     /// Closes the other end.
     package consuming func keepReader() -> Descriptor { reader }
+
+    /// Closes the other end.
+    package consuming func keepWriter() -> Descriptor { writer }
 }
 
 /// A program that ran to its end.
