@@ -15,6 +15,8 @@ struct Directory {
     private var interfaces: [String: String] = [:]
     /// Endpoint ids by address.
     private var addresses: [IPAddress: String] = [:]
+    /// Endpoint ids by the number that they begin with.
+    private var numbers: [UInt64: String] = [:]
     /// Endpoint ids by network id.
     private var members: [String: Set<String>] = [:]
     /// Endpoint ids by name.
@@ -28,6 +30,7 @@ struct Directory {
         endpoints[endpoint.id] = endpoint
         containers[endpoint.containerID, default: []].insert(endpoint.id)
         interfaces[endpoint.hostInterfaceName] = endpoint.id
+        numbers[endpoint.number] = endpoint.id
         members[endpoint.networkID, default: []].insert(endpoint.id)
         names[endpoint.name, default: []].insert(endpoint.id)
         for address in endpoint.addresses { addresses[address] = endpoint.id }
@@ -43,6 +46,7 @@ struct Directory {
         drop(&members, endpoint.networkID)
         drop(&names, endpoint.name)
         interfaces[endpoint.hostInterfaceName] = nil
+        numbers[endpoint.number] = nil
         for address in endpoint.addresses { addresses[address] = nil }
     }
 
@@ -94,6 +98,8 @@ struct Directory {
         (containers[id] ?? []).compactMap { endpoints[$0] }
     }
     func endpoint(withInterface name: String) -> Endpoint? { interfaces[name].flatMap { endpoints[$0] } }
+    /// As the resolver numbers them: by the first 16 digits of the id.
+    func endpoint(numbered number: UInt64) -> Endpoint? { numbers[number].flatMap { endpoints[$0] } }
     func endpoint(at address: IPAddress) -> Endpoint? { addresses[address].flatMap { endpoints[$0] } }
 
     func member(_ endpoint: Endpoint) throws(ModelError) -> NetworkMember {

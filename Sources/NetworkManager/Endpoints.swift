@@ -87,6 +87,7 @@ extension NetworkManager {
             throw error
         }
         directory.insert(endpoint)
+        tellName(of: endpoint, in: network)
         log.info(
             "endpoint attached",
             metadata: [
@@ -145,6 +146,7 @@ extension NetworkManager {
             do { try bridge.detach(endpoint, network: network) } catch { failures.append(error) }
         }
         do { try firewall.removeEndpoint(id: endpoint.id) } catch { failures.append(error) }
+        forgetName(of: endpoint)
         // The address may be given to another: none of its connections may live on.
         do { try connections.cutAll(of: endpoint.addresses) } catch { failures.append(error) }
         allocators[endpoint.networkID]?.release(endpoint)

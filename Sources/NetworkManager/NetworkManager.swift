@@ -2,6 +2,7 @@ internal import Bridge
 internal import Firewall
 internal import Logging
 public import Model
+internal import NAT
 internal import Namespaces
 internal import Store
 internal import Sys
@@ -26,6 +27,11 @@ public actor NetworkManager {
         public var ownsNamespace: Bool
         /// Keep others from changing our nf_tables, where the kernel can; false mends what they did instead.
         package var ownsTables = true
+        /// What starts the proxy, which answers names and forwards ports; nil where there is none.
+        package var proxyHost: (any ProxyHost)?
+        /// Told whether some network may be left, once at start and whenever that changes: whoever runs the
+        /// fabric then sees to a way out of its namespace. Called on the manager's actor; must not wait.
+        package var uplinkWanted: (@Sendable (Bool) -> Void)?
 
         public init(stateDirectory: String, ownsNamespace: Bool) {
             self.stateDirectory = stateDirectory
@@ -39,6 +45,9 @@ public actor NetworkManager {
     let store: SQLiteStore
     var bridge: BridgePlane
     var firewall: FirewallPlane
+    var nat: NATPlane
+    /// What `uplinkWanted` was told last.
+    var toldUplink: Bool?
     var connections: ConnectionTable
     /// By network id.
     var allocators: [String: EndpointAllocator] = [:]
@@ -63,6 +72,7 @@ public actor NetworkManager {
     /// nil where flows cannot be watched, and once the manager has stopped.
     var flows: FlowMonitor?
     var departed = DepartedMembers()
+    var names = NameDesk()
 
     /// Opens the store, adopts what the kernel already holds, and mends what is not as recorded.
     ///
@@ -74,6 +84,7 @@ public actor NetworkManager {
         store = try SQLiteStore(path: configuration.stateDirectory + "/fabric.db")
         bridge = try BridgePlane()
         firewall = try FirewallPlane(ownsTables: configuration.ownsTables)
+        nat = try NATPlane(ownsTable: firewall.ownsTables, bridgeGroup: Ownership.group)
         connections = try ConnectionTable()
         try prepareNamespace()
         try probeLimits()
@@ -81,16 +92,18 @@ public actor NetworkManager {
         try startWatching()
         endExpiredQuarantines()
         startFlows()
+        try startNames()
     }
 
     /// Stops watching the kernel. Networks and connections stay as they are, for the next manager to adopt.
     public func stop() async {
         for watcher in stopWatching() { await watcher.value }
         firewall.disown()
+        nat.disown()
     }
 
     private func stopWatching() -> [Task<Void, Never>] {
-        let stopped = watchers + [quarantineExpiry].compactMap(\.self)
+        let stopped = watchers + [quarantineExpiry, names.expiry].compactMap(\.self)
         for watcher in stopped { watcher.cancel() }
         watchers = []
         quarantineExpiry = nil
@@ -109,6 +122,7 @@ public actor NetworkManager {
         // All links in one go; what is left to do for each endpoint is to forget it.
         do { try bridge.removeEverything() } catch { failures.append(error) }
         for endpoint in directory.endpoints.values { failures += remove(endpoint) }
+        do { try nat.destroy() } catch { failures.append(error) }
         do { try firewall.destroy() } catch { failures.append(error) }
         if !failures.isEmpty { throw TeardownError(failures: failures) }
     }

@@ -2,6 +2,7 @@ internal import Bridge
 internal import Firewall
 internal import Logging
 public import Model
+internal import NAT
 internal import Store
 internal import VNet
 internal import Wire
@@ -13,15 +14,27 @@ extension NetworkManager {
     ///   overlap, a bad MTU.
     @discardableResult
     public func createNetwork(_ request: NetworkRequest) throws -> Network {
+        try checkNames(request)
         let network = try AddressPlan.network(for: request, existing: Array(directory.networks.values))
         try store.save(network)
         do {
             // The firewall knows the bridge before it exists: there is no moment in which it forwards
             // unjudged.
             try firewall.addNetwork(network)
-            do { bridges[network.id] = [try bridge.ensureBridge(network).index] } catch {
+            do {
+                try nat.addNetwork(network)
+                bridges[network.id] = [try bridge.ensureBridge(network).index]
+            } catch {
+                try? bridge.removeBridge(network)
+                try? nat.removeNetwork(id: network.id)
+                try? firewall.removeNetwork(id: network.id)
+                throw error
+            }
+            do { try beginNames(network) } catch {
+                endNames(of: network)
                 try? bridge.removeBridge(network)
                 try? firewall.removeNetwork(id: network.id)
+                bridges[network.id] = nil
                 throw error
             }
         } catch {
@@ -30,6 +43,7 @@ extension NetworkManager {
         }
         directory.insert(network)
         allocators[network.id] = EndpointAllocator(network)
+        tellUplink()
         log.info("network made", metadata: ["network": "\(network.name)", "id": "\(network.id.prefix(12))"])
         return network
     }
@@ -51,13 +65,24 @@ extension NetworkManager {
         for segment in (bridges[network.id] ?? [0]).indices {
             do { try bridge.removeBridge(network, segment: segment) } catch { failures.append(error) }
         }
+        do { try nat.removeNetwork(id: network.id) } catch { failures.append(error) }
         do { try firewall.removeNetwork(id: network.id) } catch { failures.append(error) }
         directory.removeNetwork(id: network.id)
+        endNames(of: network)
+        tellUplink()
         allocators[network.id] = nil
         bridges[network.id] = nil
         log.info("network removed", metadata: ["network": "\(network.name)"])
         if !failures.isEmpty { throw TeardownError(failures: failures) }
         return network
+    }
+
+    /// Says whether a way out of the fabric's namespace is of any use, where that is not known yet.
+    func tellUplink() {
+        let wanted = directory.networks.values.contains { $0.nat }
+        guard wanted != toldUplink, let tell = configuration.uplinkWanted else { return }
+        toldUplink = wanted
+        tell(wanted)
     }
 
     /// A network by name, id or unambiguous prefix of its id.

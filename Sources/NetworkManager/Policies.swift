@@ -73,6 +73,7 @@ extension NetworkManager {
         for name in removed { directory.removePolicy(name) }
         for policy in changed { directory.insert(policy) }
         evaluation = nil
+        forgetNameVerdicts()
         try cutDisallowedConnections(of: affected)
         try markConnections(hadLimits)
         isCutDue = false
@@ -99,7 +100,7 @@ extension NetworkManager {
             else { return false }
             return firewall.compiler.judge(
                 from: flow.source, to: flow.destination, l4proto: flow.l4proto, port: flow.destinationPort
-            ).isDenial
+            ).isDenial && !isHeldByName(flow)
         }
         try connections.cut(condemned)
     }

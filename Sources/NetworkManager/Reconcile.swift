@@ -2,6 +2,7 @@ internal import Bridge
 internal import Firewall
 internal import Logging
 internal import Model
+internal import NAT
 internal import Namespaces
 internal import Netlink
 internal import Store
@@ -48,6 +49,7 @@ extension NetworkManager {
             allocators[network.id] = EndpointAllocator(network)
         }
         for policy in recorded.policies { directory.insert(policy) }
+        for told in recorded.toldNames { names.told.insert(told) }
         for quarantine in recorded.quarantines { directory.quarantines[quarantine.endpointID] = quarantine }
         for endpoint in recorded.endpoints where directory.networks[endpoint.networkID] != nil {
             directory.insert(endpoint)
@@ -56,7 +58,9 @@ extension NetworkManager {
         // Rules first: links that are there already are judged by them from here on.
         try firewall.start(
             networks: Array(directory.networks.values), endpoints: Array(directory.endpoints.values),
-            policies: Array(directory.policies.values), quarantines: recorded.quarantines)
+            policies: Array(directory.policies.values), quarantines: recorded.quarantines,
+            told: names.told.entries.mapValues { $0.mapValues { Set($0.names.keys) } })
+        try nat.start(directory.networks.values)
         for network in directory.networks.values { try ensureBridges(network) }
         try mendLinks()
         try mendShapes()
@@ -64,16 +68,22 @@ extension NetworkManager {
         // What an earlier manager had recorded and not come to.
         try cutDisallowedConnections(of: nil)
         try markConnections(false)
+        tellUplink()
     }
 
     /// Everything that is recorded is there, everything of ours that is there is recorded.
     func reconcile() throws {
         try cutIfDue()
         if try firewall.reconcile() { log.warning("rules were not as recorded and have been mended") }
+        try mendTranslation()
         for network in directory.networks.values { try ensureBridges(network) }
         try mendLinks()
         try mendShapes()
         try removeStrangers()
+    }
+
+    func mendTranslation() throws {
+        if try nat.reconcile() { log.warning("address translation was not as recorded and has been mended") }
     }
 
     /// Sets right what links have lost; attaches endpoints whose link is missing, or releases them if their

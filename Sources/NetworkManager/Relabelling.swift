@@ -30,6 +30,7 @@ extension NetworkManager {
             throw error
         }
         directory.insert(endpoint)
+        forgetNameVerdicts()
         isCutDue = true
         try cutDisallowedConnections(of: Set(endpoint.addresses))
         try markConnections(hadLimits)
@@ -58,6 +59,7 @@ extension NetworkManager {
             throw error
         }
         directory.insert(network)
+        forgetNameVerdicts()
         isCutDue = true
         try cutDisallowedConnections(of: nil)
         try markConnections(hadLimits)

@@ -2,6 +2,7 @@ internal import Bridge
 internal import Firewall
 internal import Logging
 internal import Model
+internal import NAT
 internal import Netlink
 internal import Synchronization
 
@@ -17,10 +18,10 @@ extension NetworkManager {
                 for await change in links.changes { await self?.handle(change) }
             })
         if !firewall.ownsTables {
-            let rules = try Self.watchRules(ownPort: firewall.port)
+            let rules = try Self.watchRules(ownPorts: [firewall.port, nat.port])
             watch(
                 Task { [weak self] in
-                    for await _ in rules.changes { await self?.mendRules() }
+                    for await table in rules.changes { await self?.mend(table) }
                 })
         }
         watch(
@@ -46,15 +47,25 @@ extension NetworkManager {
         }
     }
 
-    private static func watchRules(ownPort: UInt32) throws -> KernelWatcher<NetfilterProtocol, Void> {
+    /// Which of our tables somebody else has changed.
+    private enum ChangedTable: Hashable {
+        case firewall
+        case nat
+    }
+
+    private static func watchRules(ownPorts: [UInt32]) throws -> KernelWatcher<
+        NetfilterProtocol, ChangedTable
+    > {
         let socket = try NetlinkSocket<NetfilterProtocol>()
         try socket.subscribeToNftables()
         return KernelWatcher(socket) { socket in
             do {
                 guard let events = try socket.pendingNftEvents() else { return nil }
                 // Other tables are not ours to mind; neither are our own changes.
-                return events.contains { $0.port != ownPort && FirewallPlane.isAbout($0) } ? [()] : []
-            } catch { return [()] }
+                let foreign = events.filter { !ownPorts.contains($0.port) }
+                if foreign.contains(where: FirewallPlane.isAbout) { return [.firewall] }
+                return foreign.contains(where: NATPlane.isAbout) ? [.nat] : []
+            } catch { return [.firewall] }
         }
     }
 
@@ -102,6 +113,17 @@ extension NetworkManager {
             try mendLinks(of: network)
         } catch {
             log.error("repair", metadata: ["network": "\(network.name)", "error": "\(error)"])
+        }
+    }
+
+    /// Mending the firewall mends all else too.
+    private func mend(_ table: ChangedTable) {
+        switch table {
+        case .firewall: mendRules()
+        case .nat:
+            do { try mendTranslation() } catch {
+                log.error("mend address translation", metadata: ["error": "\(error)"])
+            }
         }
     }
 

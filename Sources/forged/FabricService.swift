@@ -34,8 +34,11 @@ final class FabricService: Sendable {
     /// Adopts what is there, then serves until `stop`.
     /// - Parameter onReady: called once callers are answered.
     func run(onReady: @Sendable () -> Void) async throws {
-        let manager = try await NetworkManager(
-            .init(stateDirectory: context.paths.stateDirectory, ownsNamespace: context.mode == .rootless))
+        var configuration = NetworkManager.Configuration(
+            stateDirectory: context.paths.stateDirectory, ownsNamespace: context.mode == .rootless)
+        configuration.uplinkWanted = context.uplink?.want
+        configuration.proxyHost = context.proxyHost
+        let manager = try await NetworkManager(configuration)
         let (context, log) = (context, log)
         let server = APIServer(
             control: FabricDesk(manager: manager, context: context),
@@ -157,12 +160,32 @@ private struct FabricDesk: FabricControl {
                 at: 0)
         }
         let counts = await manager.counts
-        return FabricStatus(
+        let uplink = await uplink()
+        var missing = await manager.missingFeatures
+        if let uplink, uplink.program == nil {
+            missing.append(
+                .init(
+                    name: "uplink",
+                    explanation: "networks made with --nat have no way out: \(uplink.trouble ?? "")"))
+        }
+        var status = FabricStatus(
             version: FabricVersion.text, mode: context.mode == .rootless ? .rootless : .host, roles: roles,
             networkCount: counts.networks, endpointCount: counts.endpoints, policyCount: counts.policies,
-            missingFeatures: await manager.missingFeatures,
+            missingFeatures: missing,
             socketPath: context.paths.socket, runtimeDirectory: context.paths.runtimeDirectory,
             stateDirectory: context.paths.stateDirectory)
+        status.uplink = uplink
+        return status
+    }
+
+    /// nil where no network may be left, or by the host's routes.
+    private func uplink() async -> FabricStatus.Uplink? {
+        guard let line = context.uplink, await manager.networks().contains(where: \.nat) else { return nil }
+        let state: UplinkState
+        do { state = try line.state() } catch { state = UplinkState(trouble: "\(error)") }
+        return FabricStatus.Uplink(
+            program: state.program?.description, pid: state.pid, restarts: Int(clamping: state.restarts),
+            trouble: state.trouble.isEmpty ? nil : state.trouble)
     }
 
     private func uptime(of pid: Int32) -> Duration {

@@ -1,5 +1,6 @@
 internal import CLinux
 internal import Namespaces
+internal import NetworkManager
 internal import Synchronization
 internal import Sys
 
@@ -11,8 +12,18 @@ struct ManagerContext: Sendable {
     let mode: FabricRecord.Mode
     let subordinateIDs: Bool
     let restarts: Int
+    /// What starts the proxy.
+    let proxyHost: any ProxyHost
+    /// nil where the host's own routes lead outside.
+    var uplink: UplinkLine?
     /// Whether the peer of a connection may give orders: the owner and the host's root.
     let isAllowed: @Sendable (_ connection: Int32) throws -> Bool
+}
+
+/// What the manager has to do with the way out, which the anchor runs.
+struct UplinkLine: Sendable {
+    let want: @Sendable (Bool) -> Void
+    let state: @Sendable () throws -> UplinkState
 }
 
 /// The role that holds everything that can be rebuilt: starts the service on threads of its own, and waits on
@@ -22,11 +33,14 @@ enum ManagerRole {
     static func runUnderAnchor(_ options: ManagerOptions) -> Int32 {
         unsafe cl_set_name("forged")
         let link = AnchorLink(Descriptor(owning: options.control))
+        link.start()
         let owner = options.owner
         let context = ManagerContext(
             paths: options.paths, listener: options.listener, mode: .rootless,
             subordinateIDs: options.subordinateIDs,
-            restarts: Int(options.restarts), isAllowed: { [owner, 0].contains(try link.peer(of: $0).uid) })
+            restarts: Int(options.restarts), proxyHost: link,
+            uplink: UplinkLine(want: { link.tellUplink(wanted: $0) }, state: { try link.uplink() }),
+            isAllowed: { [owner, 0].contains(try link.peer(of: $0).uid) })
         // The namespaces end with the anchor, and everything in them too.
         return run(
             context, removeKernelState: false,
@@ -45,7 +59,8 @@ enum ManagerRole {
             let owner = geteuid()
             let context = ManagerContext(
                 paths: options.paths, listener: try ground.listener.duplicate().release(), mode: .host,
-                subordinateIDs: false, restarts: 0, isAllowed: { [owner, 0].contains(try Peer(of: $0).uid) })
+                subordinateIDs: false, restarts: 0, proxyHost: HostProxy(),
+                isAllowed: { [owner, 0].contains(try Peer(of: $0).uid) })
             let code = run(
                 context, removeKernelState: true,
                 onReady: { ready.withLock { $0.ready() } },

@@ -6,6 +6,7 @@ enum Options {
     case anchor(StartOptions)
     case host(StartOptions)
     case manager(ManagerOptions)
+    case proxy
     case help
     case version
 
@@ -25,6 +26,7 @@ enum Options {
     /// - Throws: `Failure` naming the argument that makes no sense.
     static func parse(_ arguments: [String]) throws(Failure) -> Options {
         if arguments.first == "manager" { return .manager(try ManagerOptions(arguments.dropFirst())) }
+        if arguments == ["proxy"] { return .proxy }
         var options = StartOptions()
         var host = false
         var rest = arguments[...]

@@ -12,20 +12,22 @@ import Testing
         try fabric.up()
         let id = try fabric.succeed(
             "network create shop --subnet 10.77.0.0/24 --subnet fd77::/64 --label tier=front --isolation none "
-                + "--default allow --mtu 1400"
+                + "--default allow --mtu 1400 --nat --dns --dns-upstream 192.0.2.53:5353 --dns-refusal refused"
         ).dropLast()
         #expect(id.utf8.count == 64)
         let lines = try fabric.succeed("network ls").split(separator: "\n")
         #expect(lines.first?.hasPrefix("NETWORK ID     NAME   SUBNETS") == true)
         #expect(
             lines.last.map { $0.split(separator: " ") } == [
-                id.prefix(12), "shop", "10.77.0.0/24,fd77::/64", "none", "allow", "1400", "tier=front",
+                id.prefix(12), "shop", "10.77.0.0/24,fd77::/64", "none", "allow", "yes", "yes", "1400",
+                "tier=front",
             ])
         #expect(try fabric.succeed("network ls -q") == "\(id.prefix(12))\n")
         let json = try fabric.succeed("network ls --format json")
         for field in [
             "\"id\": \"\(id)\"", "\"defaultVerdict\": \"DEFAULT_VERDICT_ALLOW\"", "\"mtu\": 1400",
-            "\"isolation\": \"ISOLATION_LEVEL_NONE\"",
+            "\"isolation\": \"ISOLATION_LEVEL_NONE\"", "\"nat\": true",
+            "\"refusal\": \"DNS_REFUSAL_REFUSED\"", "\"192.0.2.53:5353\"",
         ] {
             #expect(json.contains(field))
         }

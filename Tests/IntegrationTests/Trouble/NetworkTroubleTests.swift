@@ -47,6 +47,15 @@ import Testing
         Refusal(
             "network create a --subnet 10.1.0.0/24 --subnet 10.2.0.0/24",
             "subnet \"10.2.0.0/24\": is one IPv4 subnet too many beside 10.1.0.0/24 of the same network"),
+        Refusal(
+            "network create a --dns --dns-upstream hello",
+            "dns upstream \"hello\": neither an IPv4 nor an IPv6 address"),
+        Refusal(
+            "network create a --subnet 10.1.0.0/24 --dns --dns-upstream 10.1.0.1:53",
+            "dns upstream \"10.1.0.1\": is the network's own resolver"),
+        Refusal(
+            "network create a --dns --dns-upstream 224.0.0.251",
+            "dns upstream \"224.0.0.251\": is nobody's address"),
         Refusal("network create a --mtu 1279", "mtu \"1279\": IPv6 needs at least 1280 bytes"),
         Refusal("network create a --mtu 0", "mtu \"0\": IPv6 needs at least 1280 bytes"),
         Refusal("network create a --mtu 65536", "mtu \"65536\": must be at most 65535"),

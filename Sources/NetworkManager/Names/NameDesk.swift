@@ -1,0 +1,104 @@
+internal import DNS
+internal import Model
+internal import Sys
+internal import Wire
+
+/// What the manager keeps to serve names: the line to the resolver, and sockets that it has not been given
+/// yet.
+struct NameDesk {
+    /// nil while there is no proxy.
+    var line: ProxyLine?
+    var told = ToldNames()
+    /// The sockets of networks that the resolver does not have. Queries wait in them.
+    private(set) var waiting: [ListenerDescription: Int32] = [:]
+    /// Queries that were not answered, by endpoint and reason.
+    var denials: [String: [DNS.DenialReason: UInt64]] = [:]
+    /// Waits for the next name that ends.
+    var expiry: Task<Void, Never>?
+
+    func send(_ order: ResolverOrder) { line?.send(order.encoded) }
+
+    /// Opens sockets for a network's resolver, in the calling thread's namespace, which is the fabric's.
+    mutating func listen(for network: Network) throws {
+        for listener in Self.listeners(of: network) where waiting[listener] == nil {
+            waiting[listener] = try Self.open(listener).release()
+        }
+        handOver()
+    }
+
+    /// What the resolver said that it has.
+    mutating func resolverHas(_ listeners: [ListenerDescription], _ networks: some Sequence<Network>) throws {
+        for network in networks {
+            for listener in Self.listeners(of: network)
+            where waiting[listener] == nil && !listeners.contains(listener) {
+                waiting[listener] = try Self.open(listener).release()
+            }
+        }
+        handOver()
+    }
+
+    mutating func close(_ network: Network) {
+        for listener in Self.listeners(of: network) {
+            if let socket = waiting.removeValue(forKey: listener) { _ = Descriptor(owning: socket) }
+        }
+    }
+
+    private mutating func handOver() {
+        guard let line else { return }
+        for (listener, socket) in waiting {
+            line.send(ResolverOrder.listener(listener).encoded, with: Descriptor(owning: socket))
+        }
+        waiting = [:]
+    }
+
+    private static func listeners(of network: Network) -> [ListenerDescription] {
+        IPFamily.allCases.compactMap(network.gateway).flatMap { address in
+            [DNSTransport.udp, .tcp].map {
+                ListenerDescription(network: network.number, transport: $0, address: address)
+            }
+        }
+    }
+
+    private static func open(_ listener: ListenerDescription) throws -> Descriptor {
+        let address = listener.address ?? IPAddress(.v4, bits: 0)
+        return try Descriptor.bound(
+            to: SocketAddress(address, port: NameService.port), stream: listener.transport == .tcp)
+    }
+}
+
+extension Network {
+    /// What the resolver knows it by, the same for every manager.
+    var number: UInt64 { UInt64(id.prefix(16), radix: 16) ?? 0 }
+}
+
+extension Endpoint {
+    /// What the resolver knows it by, the same for every manager.
+    var number: UInt64 { UInt64(id.prefix(16), radix: 16) ?? 0 }
+}
+
+extension NetworkDescription {
+    init(_ network: Network, _ settings: DNSSettings) {
+        self.init(
+            id: network.number, name: network.name, subnets: network.subnets,
+            refusal: settings.refusal == .nxdomain ? .nameError : .refused,
+            upstreams: settings.upstreams.isEmpty
+                ? nil : settings.upstreams.map { UpstreamAddress($0.address, port: $0.port) })
+    }
+}
+
+extension EndpointDescription {
+    init(_ endpoint: Endpoint, in network: Network) {
+        self.init(
+            id: endpoint.number, network: network.number, name: endpoint.name, aliases: endpoint.aliases,
+            addresses: endpoint.addresses,
+            ports: endpoint.ports.compactMap { port in
+                let transport: DNSTransport? =
+                    switch port.transport {
+                    case .tcp: .tcp
+                    case .udp: .udp
+                    case .sctp, .icmp: nil
+                    }
+                return transport.map { Port(name: port.name, transport: $0, number: port.number) }
+            })
+    }
+}

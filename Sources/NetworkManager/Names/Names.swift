@@ -1,0 +1,226 @@
+internal import DNS
+internal import Firewall
+internal import Logging
+internal import Model
+internal import Netlink
+internal import Store
+internal import Sys
+internal import Wire
+
+/// Names: what the resolver is told, and what it asks.
+extension NetworkManager {
+    private var networksWithNames: [Network] { directory.networks.values.filter { $0.dns != nil } }
+
+    /// A proxy is needed while some network has names.
+    func startNames() throws {
+        guard let host = configuration.proxyHost else { return }
+        watch(
+            Task { [weak self] in
+                for await lines in host.proxies { await self?.proxyCame(lines) }
+            })
+        // Sockets of networks that are there already the resolver may have: they would be taken from under it.
+        endNames()
+        if !networksWithNames.isEmpty { host.needProxy(true) }
+    }
+
+    /// - Throws: `ModelError.precondition` where nothing would answer.
+    func checkNames(_ request: NetworkRequest) throws {
+        guard request.dns != nil, configuration.proxyHost == nil else { return }
+        throw ModelError.precondition("network", request.name, "names need forged, which starts their resolver")
+    }
+
+    /// The network has its bridge and is recorded.
+    func beginNames(_ network: Network) throws {
+        guard let settings = network.dns else { return }
+        names.send(.network(NetworkDescription(network, settings)))
+        try names.listen(for: network)
+        configuration.proxyHost?.needProxy(true)
+    }
+
+    func endNames(of network: Network) {
+        guard network.dns != nil else { return }
+        names.send(.removeNetwork(network.number))
+        names.close(network)
+        if networksWithNames.isEmpty { configuration.proxyHost?.needProxy(false) }
+    }
+
+    func tellName(of endpoint: Endpoint, in network: Network) {
+        guard network.dns != nil else { return }
+        names.send(.endpoint(EndpointDescription(endpoint, in: network)))
+    }
+
+    func forgetName(of endpoint: Endpoint) {
+        names.denials[endpoint.id] = nil
+        for address in names.told.forget(endpointID: endpoint.id) {
+            firewall.forgetNames(of: address, toldTo: endpoint.id)
+        }
+        guard directory.networks[endpoint.networkID]?.dns != nil else { return }
+        names.send(.removeEndpoint(endpoint.number))
+    }
+
+    /// Who may know whom is asked again.
+    func forgetNameVerdicts() { names.send(.forgetVerdicts(client: nil)) }
+
+    // MARK: The resolver
+
+    private func proxyCame(_ lines: ProxyLines?) {
+        guard let lines, let link = try? lines.names.duplicate() else {
+            names.line = nil
+            log.error("the proxy cannot be started: names are not answered")
+            return
+        }
+        let line = ProxyLine(link)
+        names.line = line
+        watch(
+            Task { [weak self] in
+                for await (bytes, passenger) in line.messages {
+                    // Reports bring none.
+                    _ = Descriptor(owning: passenger)
+                    guard let self, let report = try? ResolverReport(bytes) else { continue }
+                    await self.take(report)
+                }
+            })
+        names.send(.begin)
+        for network in networksWithNames {
+            if let settings = network.dns { names.send(.network(NetworkDescription(network, settings))) }
+            for endpoint in directory.members(of: network.id) { tellName(of: endpoint, in: network) }
+        }
+        names.send(.upstreams(HostResolvers.read()))
+        names.send(.end)
+    }
+
+    private func take(_ report: ResolverReport) {
+        switch report {
+        case .listening(let listeners, _):
+            do { try names.resolverHas(listeners, networksWithNames) } catch {
+                log.error("names are not answered everywhere", metadata: ["error": "\(error)"])
+            }
+        case .mayLearnPeer(let question, let client, let target):
+            names.send(.verdict(question: question, verdict(client, on: target)))
+        case .mayAskOutside(let question, let client, let name):
+            names.send(.verdict(question: question, verdict(client, on: name.description)))
+        case .learn(let id, let client, let name, let addresses):
+            names.send(.learnt(id: id, learn(client, name.description, addresses)))
+        case .denied(let denials):
+            for denial in denials {
+                guard let endpoint = directory.endpoint(numbered: denial.client) else { continue }
+                names.denials[endpoint.id, default: [:]][denial.reason, default: 0] += UInt64(denial.count)
+                log.info(
+                    "name refused",
+                    metadata: [
+                        "endpoint": "\(endpoint.name)", "name": "\(denial.name)",
+                        "reason": "\(denial.reason)",
+                    ])
+            }
+        case .counters: break
+        }
+    }
+
+    // MARK: What it asks
+
+    /// A peer's name is for those alone whom policy lets reach it, on whatever port.
+    private func verdict(_ client: UInt64, on target: UInt64) -> Verdict {
+        guard let endpoint = directory.endpoint(numbered: client),
+            let peer = directory.endpoint(numbered: target)
+        else { return Verdict(.denied, reason: .peer) }
+        let isReached = IPFamily.allCases.contains { family in
+            guard let from = endpoint.address(family), let to = peer.address(family) else { return false }
+            return from == to || !firewall.compiler.reach(from: from, to: to).isEmpty
+        }
+        return isReached ? Verdict(.allowed) : Verdict(.denied, reason: .peer)
+    }
+
+    /// A name outside is for those whose egress speaks of it, or of everywhere.
+    private func verdict(_ client: UInt64, on name: String) -> Verdict {
+        guard let endpoint = directory.endpoint(numbered: client),
+            let network = directory.networks[endpoint.networkID], network.nat || network.isolation == .none
+        else { return Verdict(.denied, reason: .outside, coversEverything: true) }
+        let reach = firewall.compiler.domainReach(ofEndpoint: endpoint.id, name: Self.text(name))
+        switch (reach.speaksOfName, reach.speaksOfDomains, reach.isEverywhere) {
+        case (true, _, _): return Verdict(.learn)
+        case (false, let hasDomains, true): return Verdict(.allowed, coversEverything: !hasDomains)
+        case (false, let hasDomains, false):
+            return Verdict(.denied, reason: .outside, coversEverything: !hasDomains)
+        }
+    }
+
+    /// The kernel lets the endpoint reach these addresses when this returns true.
+    private func learn(_ client: UInt64, _ name: String, _ addresses: [LearntAddress]) -> Bool {
+        guard let endpoint = directory.endpoint(numbered: client) else { return false }
+        let name = Self.text(name)
+        // A name outside that stands for an address of the fabric opens nothing there.
+        let outside = addresses.filter { one in
+            !directory.networks.values.contains { $0.subnets.contains { $0.contains(one.address) } }
+        }
+        guard !outside.isEmpty else { return addresses.isEmpty }
+        let now = wallClockMilliseconds()
+        let gone = names.told.add(
+            name, outside.map { (address: $0.address, ttlSeconds: $0.ttl) }, of: endpoint.id, now: now)
+        do {
+            for address in gone { try firewall.setNames([], of: address, toldTo: endpoint.id) }
+            for one in outside {
+                let known = names.told.names(of: one.address, toldTo: endpoint.id)
+                try firewall.setNames(known, of: one.address, toldTo: endpoint.id)
+            }
+            let records = outside.compactMap { one -> ToldName? in
+                names.told.entries[endpoint.id]?[one.address]?.names[name].map {
+                    ToldName(endpointID: endpoint.id, name: name, address: one.address, until: $0)
+                }
+            }
+            try store.save(told: records, now: now)
+            if names.expiry == nil { endNames() }
+            return true
+        } catch {
+            log.error("a name cannot be put in force", metadata: ["name": "\(name)", "error": "\(error)"])
+            return false
+        }
+    }
+
+    /// As rules have names: without the dot of the root.
+    private static func text(_ name: String) -> String {
+        name.count > 1 && name.hasSuffix(".") ? String(name.dropLast()) : name
+    }
+
+    // MARK: The end of names
+
+    /// Ends names whose time is over, forgets those that no connection is left of, and waits for the next.
+    func endNames() {
+        names.expiry?.cancel()
+        names.expiry = nil
+        for (endpointID, address) in names.told.endNames(now: wallClockMilliseconds()) {
+            do {
+                try firewall.setNames(
+                    names.told.names(of: address, toldTo: endpointID), of: address, toldTo: endpointID)
+            } catch { log.error("a name cannot be ended", metadata: ["error": "\(error)"]) }
+        }
+        for (endpointID, address) in names.told.lingering where !isConnected(endpointID, address) {
+            names.told.forgetLingering(address, of: endpointID)
+        }
+        guard let next = names.told.nextEnd else { return }
+        // Many that end together are one change.
+        let wait = Duration.milliseconds(max(next - wallClockMilliseconds(), 1000))
+        names.expiry = Task { [weak self] in
+            do { try await Task.sleep(for: wait, clock: .continuous) } catch { return }
+            await self?.endNames()
+        }
+    }
+
+    private func isConnected(_ endpointID: String, _ address: IPAddress) -> Bool {
+        guard let endpoint = directory.endpoints[endpointID],
+            let own = endpoint.address(address.family)
+        else { return false }
+        // Where nobody can tell, it may be.
+        guard let entries = try? connections.entries(of: [address]) else { return true }
+        return entries.contains { $0.original.source == own && $0.original.destination == address }
+    }
+
+    /// Whether a connection goes on under a name that has ended.
+    func isHeldByName(_ flow: ConnectionTable.Flow) -> Bool {
+        guard let endpoint = directory.endpoint(at: flow.source) else { return false }
+        let known = names.told.everyName(of: flow.destination, toldTo: endpoint.id)
+        guard !known.isEmpty else { return false }
+        return firewall.compiler.allows(
+            from: flow.source, to: flow.destination, l4proto: flow.l4proto, port: flow.destinationPort,
+            named: known)
+    }
+}
