@@ -105,7 +105,8 @@ let package = Package(
         // X
         .executableTarget(
             name: "forge",
-            dependencies: ["API", "CLinux", "Model", "Namespaces", "Protos", "Sys", "Wire", arguments] + grpc,
+            dependencies: ["API", "CLinux", "DNS", "Model", "Namespaces", "Protos", "Sys", "Wire", arguments]
+                + grpc,
             swiftSettings: strict),
         .executableTarget(
             name: "forged",

@@ -46,6 +46,8 @@ final class CompiledRule: Sendable {
     let peers: Peers
     /// Its policy decides nothing.
     let isAudit: Bool
+    /// It allows, and says no ports.
+    let allowsEveryPort: Bool
 
     enum Peers: Sendable {
         case anyone
@@ -70,6 +72,7 @@ final class CompiledRule: Sendable {
         self.isAudit = isAudit
         self.outcome = outcome
         self.peers = peers
+        allowsEveryPort = ports == nil && !(outcome.map(\.isDenial) ?? true)
         guard let ports else {
             self.ports = [PortPoint.everything]
             names = []
@@ -86,6 +89,9 @@ final class CompiledRule: Sendable {
             }
         }
     }
+
+    /// It is enforced, and allows.
+    var isAllowance: Bool { !isAudit && outcome.map { !$0.isDenial } ?? false }
 
     /// The ports that it speaks of where the destination calls its ports so.
     func ranges(_ destination: [NamedPort]) -> [ClosedRange<UInt32>] {
@@ -106,6 +112,8 @@ struct Chain: Hashable {
     var isAudited = false
     /// The default of its network.
     var allowsByDefault = false
+    /// Rules that say no ports do not open those where names are asked for.
+    var withholdsNames = false
 }
 
 extension PortClass {
@@ -128,6 +136,19 @@ extension PortClass {
     }
 
     private init(enforcing rules: [CompiledRule], _ destination: [NamedPort], _ chain: Chain) {
+        guard chain.withholdsNames, chain.allowsByDefault || rules.contains(where: \.allowsEveryPort) else {
+            self.init(deciding: rules, destination, chain)
+            return
+        }
+        let full = PortClass(deciding: rules, destination, chain)
+        var strict = chain
+        strict.allowsByDefault = false
+        let explicit = PortClass(
+            deciding: rules.filter { !$0.allowsEveryPort }, destination, strict)
+        self = full.withholding(PortPoint.nameService, but: explicit)
+    }
+
+    private init(deciding rules: [CompiledRule], _ destination: [NamedPort], _ chain: Chain) {
         let relevant = rules.filter { rule in
             rule.order.tier == .admin || (rule.order.tier == .standard) == chain.isSelected
         }

@@ -12,6 +12,8 @@ struct Identity: Hashable {
     let networkName: String
     let networkLabels: Labels
     let defaultVerdict: DefaultVerdict
+    /// Its network has a resolver.
+    let hasNames: Bool
     let labels: Labels
     /// Name and container id, where a policy selects by either.
     let pinned: Pin?

@@ -48,7 +48,7 @@ extension PolicyCompiler {
         let narrow = blocks.filter { !$0.holdsAll(of: network) }
         return Identity(
             networkID: network.id, networkName: network.name, networkLabels: network.labels,
-            defaultVerdict: network.defaultVerdict, labels: endpoint.labels,
+            defaultVerdict: network.defaultVerdict, hasNames: network.dns != nil, labels: endpoint.labels,
             pinned: isPinned ? Identity.Pin(name: endpoint.name, containerID: endpoint.containerID) : nil,
             ports: portNames.isEmpty ? [] : endpoint.ports.filter { portNames[$0.name] != nil },
             blocks: narrow, family: narrow.count < blocks.count ? address.family : nil)

@@ -40,12 +40,12 @@ extension PolicyCompiler {
 
     /// Whether an endpoint may begin a connection to an address outside that it knows by these names.
     package func allows(
-        from source: IPAddress, to destination: IPAddress, l4proto: UInt8, port: UInt16, named names: Set<String>
+        from source: IPAddress, to destination: IPAddress, l4proto: UInt8, port: UInt16,
+        named names: Set<String>
     ) -> Bool {
         guard let owner = owners[source], quarantines[owner] == nil else { return false }
         let point = UInt32(l4proto) << 16 | UInt32(port)
-        let outcome = portsNamed(names, source, destination)?.segments.first { $0.range.contains(point) }?.outcome
-        return outcome.map { !$0.isDenial } ?? false
+        return portsNamed(names, source, destination)?.outcome(point).map { !$0.isDenial } ?? false
     }
 
     /// How far an endpoint's egress goes outside, as far as names are concerned.
@@ -68,9 +68,7 @@ extension PolicyCompiler {
             for selector in subject.matched {
                 guard let side = selectors[selector]?.book.egress else { continue }
                 let wide = side.byBlock.filter { $0.key.prefixLength == 0 }.values.joined().map(\.rule)
-                if (side.anyone + wide).contains(where: { $0.outcome.map { !$0.isDenial } ?? false && !$0.isAudit }) {
-                    reach.isEverywhere = true
-                }
+                if (side.anyone + wide).contains(where: \.isAllowance) { reach.isEverywhere = true }
                 if !side.byDomain.isEmpty { reach.speaksOfDomains = true }
                 if side.byDomain.keys.contains(where: { $0.matches(name) }) { reach.speaksOfName = true }
             }

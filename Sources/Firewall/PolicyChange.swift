@@ -140,7 +140,8 @@ extension PolicyCompiler {
         }
         let chain = Chain(
             direction: direction, isSelected: selecting > 0, isAudited: auditing > 0,
-            allowsByDefault: subject.identity.defaultVerdict == .allow)
+            allowsByDefault: subject.identity.defaultVerdict == .allow,
+            withholdsNames: direction == .egress && subject.identity.hasNames)
         return (chain, selecting, auditing)
     }
 
@@ -213,7 +214,8 @@ extension PolicyCompiler {
         let destination = direction == .ingress ? subject.identity.ports : other.identity.ports
         let chain = Chain(
             direction: direction, isSelected: selecting > 0, isAudited: auditing > 0,
-            allowsByDefault: subject.identity.defaultVerdict == .allow)
+            allowsByDefault: subject.identity.defaultVerdict == .allow,
+            withholdsNames: direction == .egress && subject.identity.hasNames)
         setClass(row, PortClass(rules, destination, chain))
     }
 }

@@ -29,6 +29,9 @@ package struct Outcome: RawRepresentable, Hashable, Sendable {
     /// The destination is an address of the network that no endpoint has.
     package static let noSuchPeer = Outcome(rawValue: denyBit | 7)
 
+    /// Names are asked of the network's own resolver.
+    package static let foreignResolver = Outcome(rawValue: denyBit | 9)
+
     /// Either side is quarantined.
     package static let quarantine = Outcome(rawValue: denyBit | 8)
 
@@ -83,6 +86,10 @@ extension Outcome {
 /// An (l4 protocol, destination port) pair as one number, so that port ranges of all protocols lie on one
 /// line.
 struct PortPoint {
+    /// Where names are asked for.
+    static let nameService = NameService.ports.flatMap { [6 << 16 | UInt32($0), 17 << 16 | UInt32($0)] }
+        .sorted()
+
     static func range(_ ports: PortRange) -> [ClosedRange<UInt32>] {
         switch ports.transport {
         case .tcp: [span(6, ports.ports)]
@@ -129,6 +136,33 @@ struct PortClass: Hashable {
 }
 
 extension PortClass {
+    /// The outcome of one port; nil where nothing is said.
+    func outcome(_ point: UInt32) -> Outcome? { segments.first { $0.range.contains(point) }?.outcome }
+
+    /// This with what another one says of some ports, ascending; what it does not allow there is denied for a
+    /// reason of its own where this allows it.
+    func withholding(_ points: [UInt32], but explicit: PortClass) -> PortClass {
+        var pieces: [Segment] = []
+        func add(_ first: UInt32, _ last: UInt32, _ outcome: Outcome) {
+            guard first <= last else { return }
+            if let before = pieces.last, before.outcome == outcome, before.range.upperBound + 1 == first {
+                pieces[pieces.count - 1] = Segment(range: before.range.lowerBound...last, outcome: outcome)
+            } else {
+                pieces.append(Segment(range: first...last, outcome: outcome))
+            }
+        }
+        for segment in segments {
+            var first = segment.range.lowerBound
+            for point in points where segment.range.contains(point) && !segment.outcome.isDenial {
+                if point > first { add(first, point - 1, segment.outcome) }
+                add(point, point, explicit.outcome(point) ?? .foreignResolver)
+                first = point + 1
+            }
+            add(first, segment.range.upperBound, segment.outcome)
+        }
+        return PortClass(segments: pieces)
+    }
+
     /// This with the marks of what another, stricter one denies.
     ///
     /// - Parameter byDefault: what the other one's silence means.

@@ -42,7 +42,7 @@ private struct CompilerWorld {
     /// By endpoint, known or not: the addresses outside that it was told, and their names.
     private var told: [Int: [IPAddress: Set<String>]] = [:]
 
-    private static let ports: [UInt16] = [1, 80, 81, 443, 65535]
+    private static let ports: [UInt16] = [1, 53, 80, 81, 443, 853, 65535]
     private static let outside = ["192.0.2.7", "10.1.0.200", "2001:db8::7"].compactMap { try? IPAddress($0) }
     private static let blocks = [
         "0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/24", "10.1.0.2/31", "10.1.0.3/32", "10.2.0.0/25", "192.0.2.0/24",
@@ -99,7 +99,8 @@ private struct CompilerWorld {
             ],
             isolation: choices.pick([.none, .none, .none, .peerOnly]),
             defaultVerdict: choices.pick([.deny, .allow]), mtu: 1500,
-            labels: choices.pick([[:], ["zone": "a"], ["zone": "b"]]), nat: index == 0)
+            labels: choices.pick([[:], ["zone": "a"], ["zone": "b"]]), nat: index == 0,
+            dns: index == 0 ? DNSSettings() : nil)
         networks[name] = network
         let delta = compiler.setNetwork(network)
         apply(delta)

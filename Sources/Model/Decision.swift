@@ -79,6 +79,8 @@ public enum DenialReason: Hashable, Sendable, Codable, CustomStringConvertible {
     case rateLimit
     /// More connections, packets or bits a second than a policy lets pass.
     case limit(ExceededLimit)
+    /// The endpoint's network has a resolver, and rules allow others to be asked only where they name the port.
+    case foreignResolver(network: String)
     /// A packet in the middle of a connection that is not known, or not any more.
     case notTracked
     /// The destination is an address of the network that no endpoint has.
@@ -96,6 +98,7 @@ public enum DenialReason: Hashable, Sendable, Codable, CustomStringConvertible {
         case .spoofedSource: "spoofed source"
         case .rateLimit: "rate limit"
         case .limit(let limit): "rate limit: \(limit)"
+        case .foreignResolver(let network): "names are asked of the resolver of network \(network)"
         case .notTracked: "not part of a known connection"
         case .noSuchPeer: "no endpoint has the destination address"
         case .formerRule: "a rule that is no longer in force"

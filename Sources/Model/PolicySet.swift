@@ -124,12 +124,32 @@ public struct PolicySet: Sendable {
         _ subject: NetworkMember?, _ profile: Profile?, _ direction: Direction, peer: FlowSide,
         _ peerProfile: Profile?, _ query: PortQuery
     ) throws(DenialReason) -> Grant {
+        guard direction == .egress, query.nameService != nil, let network = subject?.network,
+            network.dns != nil
+        else { return try judge(subject, profile, direction, peer, peerProfile, query, false) }
+        do throws(DenialReason) {
+            return try judge(subject, profile, direction, peer, peerProfile, query, true)
+        } catch {
+            guard case .defaultDeny = error,
+                (try? judge(subject, profile, direction, peer, peerProfile, query, false)) != nil
+            else { throw error }
+            throw .foreignResolver(network: network.name)
+        }
+    }
+
+    private func judge(
+        _ subject: NetworkMember?, _ profile: Profile?, _ direction: Direction, _ peer: FlowSide,
+        _ peerProfile: Profile?, _ query: PortQuery, _ withholdsNames: Bool
+    ) throws(DenialReason) -> Grant {
         guard let subject, let profile else { return .outside }
         let selectors = peerProfile?.matched ?? []
         let tiers = direction == .ingress ? profile.ingress : profile.egress
         /// What a tier grants; nil where it leaves the matter open.
         func ask(_ table: RuleTable?) throws(DenialReason) -> Grant? {
-            guard let rule = table?.first(peer, selectors: selectors, query) else {
+            guard
+                let rule = table?.first(
+                    peer, selectors: selectors, query, withholdsNames: withholdsNames)
+            else {
                 return nil
             }
             switch rule.action {
@@ -144,7 +164,7 @@ public struct PolicySet: Sendable {
             if let grant = try ask(standard.allow) { return grant }
         } else if let grant = try ask(tiers.baseline) {
             return grant
-        } else if subject.network.defaultVerdict == .allow {
+        } else if subject.network.defaultVerdict == .allow, !withholdsNames {
             return .networkDefault(network: subject.network.name)
         }
         throw .defaultDeny(direction, endpoint: subject.endpoint.name)

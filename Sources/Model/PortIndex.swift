@@ -2,6 +2,9 @@
 struct PortPoint {
     static let everything: ClosedRange<UInt32> = 0...0x1ff_ffff
 
+    /// Where names are asked for.
+    static let nameService = NameService.ports.flatMap { [6 << 16 | UInt32($0), 17 << 16 | UInt32($0)] }
+
     static func point(_ transport: FlowTransport) -> UInt32 {
         switch transport {
         case .tcp(let port): 6 << 16 | UInt32(port)
@@ -38,9 +41,13 @@ struct PortQuery {
     /// What the destination calls the port: mostly nothing.
     let names: [String]
     let transport: TransportProtocol?
+    /// Which of `PortPoint.nameService` the port is; nil where it is none.
+    let nameService: Int?
 
     init(_ flow: Flow) {
         point = PortPoint.point(flow.transport)
+        nameService =
+            NameService.isOf(flow.transport) ? PortPoint.nameService.firstIndex(of: point) : nil
         guard let ports = flow.destination.member?.endpoint.ports, !ports.isEmpty,
             let port = flow.transport.port
         else {
@@ -60,12 +67,22 @@ final class PortIndex: Sendable {
     /// The first rule in each piece.
     private let firsts: [PlacedRule?]
     private let named: [PortName: PlacedRule]
+    /// The first rule of each of `PortPoint.nameService` that does not allow all ports alike.
+    private let nameService: [PlacedRule?]
 
     /// - Parameter rules: in the order in which they are asked.
     init(_ rules: [PlacedRule]) {
         var named: [PortName: PlacedRule] = [:]
         var ranges: [(range: ClosedRange<UInt32>, rule: PlacedRule)] = []
+        var nameService = [PlacedRule?](repeating: nil, count: PortPoint.nameService.count)
         for rule in rules {
+            let own = rule.ports?.compactMap { port -> ClosedRange<UInt32>? in
+                if case .range(let range) = port { PortPoint.range(range) } else { nil }
+            }
+            for (index, point) in PortPoint.nameService.enumerated() where nameService[index] == nil {
+                let speaks = own.map { $0.contains { $0.contains(point) } } ?? (rule.action != .allow)
+                if speaks { nameService[index] = rule }
+            }
             guard let ports = rule.ports else {
                 ranges.append((PortPoint.everything, rule))
                 continue
@@ -80,6 +97,7 @@ final class PortIndex: Sendable {
             }
         }
         self.named = named
+        self.nameService = nameService
         let bounds = Set([0] + ranges.flatMap { [$0.range.lowerBound, $0.range.upperBound + 1] }).sorted()
         var firsts = [PlacedRule?](repeating: nil, count: bounds.count)
         // Pieces that have their rule are leapt over: `next[i]` is a piece from i on that may have none.
@@ -110,8 +128,13 @@ final class PortIndex: Sendable {
         return end
     }
 
-    func first(_ query: PortQuery) -> PlacedRule? {
-        var best = firsts[starts.firstIndex(notBelow: query.point + 1) - 1]
+    /// - Parameter withholdsNames: a rule that allows all ports alike does not speak of those where names are
+    ///   asked for.
+    func first(_ query: PortQuery, withholdsNames: Bool = false) -> PlacedRule? {
+        var best =
+            if withholdsNames, let index = query.nameService { nameService[index] } else {
+                firsts[starts.firstIndex(notBelow: query.point + 1) - 1]
+            }
         guard !named.isEmpty else { return best }
         for name in query.names {
             for transport in [query.transport, nil] {

@@ -77,26 +77,30 @@ final class RuleTable: Sendable {
     /// The first rule that speaks of this peer and port.
     ///
     /// - Parameter selectors: the numbers of those that match the peer; empty for one outside.
-    func first(_ peer: FlowSide, selectors: [Int], _ query: PortQuery) -> PlacedRule? {
+    func first(
+        _ peer: FlowSide, selectors: [Int], _ query: PortQuery, withholdsNames: Bool = false
+    ) -> PlacedRule? {
         let address = peer.address
-        var best = anyone?.first(query)
+        var best = anyone?.first(query, withholdsNames: withholdsNames)
         func consider(_ rule: PlacedRule?) {
             if let rule, rule.order < best?.order ?? .max { best = rule }
         }
         if !bySelector.isEmpty {
-            for number in selectors { consider(bySelector[number]?.first(query)) }
+            for number in selectors {
+                consider(bySelector[number]?.first(query, withholdsNames: withholdsNames))
+            }
         }
         if !byBlock.isEmpty, let lengths = lengths[address.family] {
             for length in lengths {
                 for block in byBlock[CIDR(containing: address, prefixLength: length)] ?? []
                 where !block.except.contains(where: { $0.contains(address) }) {
-                    consider(block.rules.first(query))
+                    consider(block.rules.first(query, withholdsNames: withholdsNames))
                 }
             }
         }
         if !peer.names.isEmpty {
             for (pattern, rules) in byDomain where peer.names.contains(where: pattern.matches) {
-                consider(rules.first(query))
+                consider(rules.first(query, withholdsNames: withholdsNames))
             }
         }
         return best

@@ -29,6 +29,8 @@ public actor NetworkManager {
         package var ownsTables = true
         /// What starts the proxy, which answers names and forwards ports; nil where there is none.
         package var proxyHost: (any ProxyHost)?
+        /// Where the host itself asks for names; nil for nowhere.
+        package var nameSocket: String?
         /// Told whether some network may be left, once at start and whenever that changes: whoever runs the
         /// fabric then sees to a way out of its namespace. Called on the manager's actor; must not wait.
         package var uplinkWanted: (@Sendable (Bool) -> Void)?

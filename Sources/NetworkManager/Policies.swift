@@ -112,7 +112,7 @@ extension NetworkManager {
     /// The two sides talk over IPv4 if both have it, else over IPv6.
     public func explain(_ query: FlowQuery) throws -> Explanation {
         let from = try side(query.from, field: "from")
-        let to = try side(query.to, field: "to")
+        let to = try side(query.to, field: "to", toldTo: from)
         guard
             let family = IPFamily.allCases.first(where: { family in
                 from.contains { $0.address.family == family } && to.contains { $0.address.family == family }
@@ -133,9 +133,28 @@ extension NetworkManager {
         return set
     }
 
-    private func side(_ name: String, field: String) throws -> [FlowSide] {
-        if let address = try? IPAddress(name) { return [FlowSide(address, directory.member(at: address))] }
-        let member = try directory.member(try directory.endpoint(named: name))
+    /// - Parameter other: the other side, which may know the address by name.
+    private func side(_ name: String, field: String, toldTo other: [FlowSide] = []) throws -> [FlowSide] {
+        let teller = other.first?.member?.endpoint.id ?? ""
+        if let address = try? IPAddress(name) {
+            return [
+                FlowSide(
+                    address, directory.member(at: address),
+                    names: names.told.names(of: address, toldTo: teller))
+            ]
+        }
+        let endpoint: Endpoint
+        do { endpoint = try directory.endpoint(named: name) } catch {
+            // A domain, wherever it leads.
+            guard !other.isEmpty, name.contains("."), let domain = try? DomainPattern(name).description,
+                !domain.hasPrefix("*")
+            else { throw error }
+            return IPFamily.allCases.map { family in
+                let known = names.told.address(of: domain, toldTo: teller, family)
+                return FlowSide(known ?? IPAddress(family, bits: 0), names: [domain])
+            }
+        }
+        let member = try directory.member(endpoint)
         return member.endpoint.addresses.map { FlowSide($0, member) }
     }
 }

@@ -63,6 +63,7 @@ extension NetworkManager {
                 ?? .rateLimit
         case .notTracked: .notTracked
         case .noSuchPeer: .noSuchPeer
+        case .foreignResolver: .foreignResolver(network: member.network.name)
         default: firewall.compiler.rule(of: outcome).map { .rule($0) } ?? .formerRule
         }
     }

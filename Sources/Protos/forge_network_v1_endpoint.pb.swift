@@ -176,6 +176,17 @@ public nonisolated struct Forge_Network_V1_Endpoint: @unchecked Sendable {
     set {_uniqueStorage()._aliases = newValue}
   }
 
+  /// What its resolv.conf should say, where its network has names: whom to ask, and below which domain.
+  public var nameServers: [String] {
+    get {_storage._nameServers}
+    set {_uniqueStorage()._nameServers = newValue}
+  }
+
+  public var searchDomains: [String] {
+    get {_storage._searchDomains}
+    set {_uniqueStorage()._searchDomains = newValue}
+  }
+
   /// Present while the endpoint is quarantined.
   public var quarantine: Forge_Network_V1_Quarantine {
     get {_storage._quarantine ?? Forge_Network_V1_Quarantine()}
@@ -698,7 +709,7 @@ nonisolated extension Forge_Network_V1_NamedPort: SwiftProtobuf.Message, SwiftPr
 
 nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Endpoint"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}name\0\u{3}container_id\0\u{3}vnet_id\0\u{1}vnet\0\u{1}labels\0\u{1}addresses\0\u{1}mac\0\u{3}interface_name\0\u{3}host_interface_name\0\u{1}mtu\0\u{1}namespace\0\u{1}ports\0\u{1}limits\0\u{1}aliases\0\u{2}\u{5}quarantine\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}name\0\u{3}container_id\0\u{3}vnet_id\0\u{1}vnet\0\u{1}labels\0\u{1}addresses\0\u{1}mac\0\u{3}interface_name\0\u{3}host_interface_name\0\u{1}mtu\0\u{1}namespace\0\u{1}ports\0\u{1}limits\0\u{1}aliases\0\u{2}\u{5}quarantine\0\u{3}name_servers\0\u{3}search_domains\0")
 
   fileprivate class _StorageClass {
     var _id: String = String()
@@ -716,6 +727,8 @@ nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftPro
     var _ports: [Forge_Network_V1_NamedPort] = []
     var _limits: Forge_Network_V1_EffectiveLimits? = nil
     var _aliases: [String] = []
+    var _nameServers: [String] = []
+    var _searchDomains: [String] = []
     var _quarantine: Forge_Network_V1_Quarantine? = nil
 
       // This property is used as the initial default value for new instances of the type.
@@ -742,6 +755,8 @@ nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftPro
       _ports = source._ports
       _limits = source._limits
       _aliases = source._aliases
+      _nameServers = source._nameServers
+      _searchDomains = source._searchDomains
       _quarantine = source._quarantine
     }
   }
@@ -777,6 +792,8 @@ nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftPro
         case 14: try { try decoder.decodeSingularMessageField(value: &_storage._limits) }()
         case 15: try { try decoder.decodeRepeatedStringField(value: &_storage._aliases) }()
         case 20: try { try decoder.decodeSingularMessageField(value: &_storage._quarantine) }()
+        case 21: try { try decoder.decodeRepeatedStringField(value: &_storage._nameServers) }()
+        case 22: try { try decoder.decodeRepeatedStringField(value: &_storage._searchDomains) }()
         default: break
         }
       }
@@ -837,6 +854,12 @@ nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftPro
       try { if let v = _storage._quarantine {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 20)
       } }()
+      if !_storage._nameServers.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._nameServers, fieldNumber: 21)
+      }
+      if !_storage._searchDomains.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._searchDomains, fieldNumber: 22)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -861,6 +884,8 @@ nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftPro
         if _storage._ports != rhs_storage._ports {return false}
         if _storage._limits != rhs_storage._limits {return false}
         if _storage._aliases != rhs_storage._aliases {return false}
+        if _storage._nameServers != rhs_storage._nameServers {return false}
+        if _storage._searchDomains != rhs_storage._searchDomains {return false}
         if _storage._quarantine != rhs_storage._quarantine {return false}
         return true
       }

@@ -9,6 +9,8 @@ package struct FabricPaths: Hashable, Sendable {
 
     /// The API's Unix socket.
     package var socket: String { runtimeDirectory + "/forge.sock" }
+    /// The resolver's Unix socket for the host itself: DNS as over TCP.
+    package var nameSocket: String { runtimeDirectory + "/dns.sock" }
     /// Locked by the one `forged` of this fabric; holds its pid.
     package var lock: String { stateDirectory + "/forged.lock" }
     /// The last lines that `forged` wrote, when nobody was there to read them.

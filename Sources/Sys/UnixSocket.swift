@@ -7,6 +7,13 @@ package enum UnixSocket {
         Descriptor(owning: try system("listen", path) { unsafe cl_unix_listen(path, backlog) })
     }
 
+    /// As `listen(at:)`, in the place of a socket that nobody listens on any more.
+    package static func listen(replacing path: String) throws(SystemError) -> Descriptor {
+        _ = unsafe unlink(path)
+        let socket = try listen(at: path)
+        return socket
+    }
+
     /// Connects to what listens there.
     package static func connect(to path: String) throws(SystemError) -> Descriptor {
         Descriptor(owning: try system("connect", path) { unsafe cl_unix_connect(path) })

@@ -12,7 +12,8 @@ struct Forge: ParsableCommand {
         version: "forge \(FabricVersion.text)",
         groupedSubcommands: [
             CommandGroup(name: "Fabric", subcommands: [UpCommand.self, DownCommand.self, Status.self]),
-            CommandGroup(name: "Networks", subcommands: [NetworkCommand.self, PolicyCommand.self]),
+            CommandGroup(
+                name: "Networks", subcommands: [NetworkCommand.self, PolicyCommand.self, DNSCommand.self]),
             CommandGroup(
                 name: "Endpoints",
                 subcommands: [

@@ -48,7 +48,7 @@ struct Ground: ~Copyable {
 
     /// Removes what a fabric that has ended leaves in the runtime directory.
     borrowing func clear() {
-        for path in [paths.socket, paths.record] { _ = unsafe unlink(path) }
+        for path in [paths.socket, paths.nameSocket, paths.record] { _ = unsafe unlink(path) }
         Self.removeCommandFiles(paths)
     }
 

@@ -244,6 +244,7 @@ import Wire
         case .isolation: #expect(outcome == .isolation, "\(flow)")
         case .defaultDeny(.egress, _): #expect(outcome == .defaultDenyEgress, "\(flow)")
         case .defaultDeny(.ingress, _): #expect(outcome == .defaultDenyIngress, "\(flow)")
+        case .foreignResolver: #expect(outcome == .foreignResolver, "\(flow)")
         case .rule(let rule): #expect(compiler.rule(of: outcome) == rule, "\(flow)")
         default: Issue.record("the evaluation knows no \(denial)")
         }

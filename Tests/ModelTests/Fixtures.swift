@@ -23,12 +23,13 @@ struct Seeded: RandomNumberGenerator {
 
 func makeNetwork(
     _ name: String, _ number: Int = 0, isolation: IsolationLevel = .none, verdict: DefaultVerdict = .deny,
-    labels: Labels = [:], nat: Bool = false
+    labels: Labels = [:], nat: Bool = false, dns: DNSSettings? = nil
 ) throws -> Network {
     Network(
         id: "id-\(name)", name: name,
         subnets: [try CIDR("10.0.\(number).0/24"), try CIDR("fd00:0:0:\(String(number, radix: 16))::/64")],
-        isolation: isolation, defaultVerdict: verdict, mtu: 1500, labels: labels, nat: nat)
+        isolation: isolation, defaultVerdict: verdict, mtu: 1500, labels: labels, nat: nat,
+        dns: dns)
 }
 
 func makeMember(
@@ -74,7 +75,8 @@ struct World {
             let level = random.chance(70) ? IsolationLevel.none : random.pick(IsolationLevel.allCases)
             let network = try makeNetwork(
                 name, number, isolation: level, verdict: random.pick([.deny, .allow]),
-                labels: random.chance(70) ? ["zone": random.pick(["x", "y"])] : [:], nat: exits.chance(50))
+                labels: random.chance(70) ? ["zone": random.pick(["x", "y"])] : [:], nat: exits.chance(50),
+                dns: exits.chance(50) ? DNSSettings() : nil)
             for (number, name) in World.names.enumerated() {
                 let labels = World.labels(&random)
                 members.append(

@@ -35,9 +35,22 @@ struct NaiveTwin {
                 grants.append(.outside)
                 continue
             }
-            switch judge(member, direction, peer, flow) {
+            // A network with names: rules without ports do not open those where names are asked for.
+            var isQuestion = false
+            switch flow.transport {
+            case .tcp(let port), .udp(let port): isQuestion = port == 53 || port == 853
+            case .sctp, .icmp, .other: break
+            }
+            let withheld = direction == .egress && member.network.dns != nil && isQuestion
+            switch judge(member, direction, peer, flow, withheld: withheld) {
             case .allowed(let grant): grants.append(grant)
-            case .denied(let reason): return .denied(reason)
+            case .denied(let reason):
+                if withheld, case .defaultDeny = reason,
+                    case .allowed = judge(member, direction, peer, flow, withheld: false)
+                {
+                    return .denied(.foreignResolver(network: member.network.name))
+                }
+                return .denied(reason)
             }
         }
         return .allowed(egress: grants[0], ingress: grants[1])
@@ -49,7 +62,7 @@ struct NaiveTwin {
     }
 
     private func judge(
-        _ member: NetworkMember, _ direction: Direction, _ peer: FlowSide, _ flow: Flow
+        _ member: NetworkMember, _ direction: Direction, _ peer: FlowSide, _ flow: Flow, withheld: Bool
     ) -> Judgement {
         // Every rule that matches, in the order in which rules are asked.
         var matching: [(tier: PolicyTier, action: RuleAction, reference: RuleReference)] = []
@@ -62,6 +75,7 @@ struct NaiveTwin {
             for list in RuleList.allCases where list.direction == direction {
                 for (index, rule) in policy.rules(list).enumerated() {
                     guard let action = Self.action(of: rule, for: peer, flow) else { continue }
+                    if withheld && action == .allow && rule.ports == nil { continue }
                     let reference = RuleReference(
                         policy: policy.id, list: list, number: index + 1, name: rule.name, tier: policy.tier,
                         action: action)
@@ -87,7 +101,7 @@ struct NaiveTwin {
             if rule.action == .allow { return .allowed(.rule(rule.reference)) }
             if rule.action == .deny { return .denied(.rule(rule.reference)) }
         }
-        if member.network.defaultVerdict == .allow {
+        if member.network.defaultVerdict == .allow && !withheld {
             return .allowed(.networkDefault(network: member.network.name))
         }
         return .denied(.defaultDeny(direction, endpoint: member.endpoint.name))

@@ -37,6 +37,12 @@ extension Forge_Network_V1_Endpoint {
             }
         }
         aliases = endpoint.aliases
+        if member.network.dns != nil {
+            nameServers = endpoint.addresses.compactMap {
+                member.network.gateway($0.family)?.description
+            }
+            searchDomains = [member.network.searchDomain]
+        }
         ports = endpoint.ports.map { port in
             .with {
                 $0.name = port.name

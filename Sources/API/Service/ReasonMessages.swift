@@ -37,6 +37,9 @@ extension Forge_Network_V1_Reason {
             }
         case .notTracked:
             code = "not-tracked"
+        case .foreignResolver(let network):
+            code = "foreign-resolver"
+            vnet = network
         case .noSuchPeer:
             code = "no-such-peer"
         case .formerRule:

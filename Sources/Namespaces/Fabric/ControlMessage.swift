@@ -95,7 +95,8 @@ package enum ControlMessage: Hashable, Sendable {
                 id: word(0),
                 HostPort(
                     family: byte(20), high: UInt64(word(1)) << 32 | UInt64(word(2)),
-                    low: UInt64(word(3)) << 32 | UInt64(word(4)), port: UInt16(port), isStream: byte(25) == 1))
+                    low: UInt64(word(3)) << 32 | UInt64(word(4)), port: UInt16(port), isStream: byte(25) == 1)
+            )
         case (Kind.opened, 8): self = .opened(id: word(0), errno: number(1))
         case (Kind.uplink, 1) where byte(0) <= 1: self = .uplink(wanted: byte(0) == 1)
         case (Kind.askUplink, 4): self = .askUplink(id: word(0))

@@ -26,7 +26,8 @@ extension NetworkManager {
     /// - Throws: `ModelError.precondition` where nothing would answer.
     func checkNames(_ request: NetworkRequest) throws {
         guard request.dns != nil, configuration.proxyHost == nil else { return }
-        throw ModelError.precondition("network", request.name, "names need forged, which starts their resolver")
+        throw ModelError.precondition(
+            "network", request.name, "names need forged, which starts their resolver")
     }
 
     /// The network has its bridge and is recorded.
@@ -92,7 +93,10 @@ extension NetworkManager {
     private func take(_ report: ResolverReport) {
         switch report {
         case .listening(let listeners, _):
-            do { try names.resolverHas(listeners, networksWithNames) } catch {
+            do {
+                try names.resolverHas(listeners, networksWithNames)
+                try listenForHost(listeners)
+            } catch {
                 log.error("names are not answered everywhere", metadata: ["error": "\(error)"])
             }
         case .mayLearnPeer(let question, let client, let target):
@@ -114,6 +118,15 @@ extension NetworkManager {
             }
         case .counters: break
         }
+    }
+
+    /// The host asks over a socket that its owner alone can open, and may know everything.
+    private func listenForHost(_ listeners: [ListenerDescription]) throws {
+        guard let path = configuration.nameSocket, !listeners.contains(where: \.trusted) else { return }
+        let socket = try UnixSocket.listen(replacing: path)
+        names.line?.send(
+            ResolverOrder.listener(ListenerDescription(network: 0, transport: .tcp, trusted: true)).encoded,
+            with: socket)
     }
 
     // MARK: What it asks
@@ -148,9 +161,10 @@ extension NetworkManager {
     private func learn(_ client: UInt64, _ name: String, _ addresses: [LearntAddress]) -> Bool {
         guard let endpoint = directory.endpoint(numbered: client) else { return false }
         let name = Self.text(name)
-        // A name outside that stands for an address of the fabric opens nothing there.
+        // A name outside that stands for an address of the fabric, or of nobody's outside, opens nothing there.
         let outside = addresses.filter { one in
-            !directory.networks.values.contains { $0.subnets.contains { $0.contains(one.address) } }
+            OutsideAddress.isUsable(one.address)
+                && !directory.networks.values.contains { $0.subnets.contains { $0.contains(one.address) } }
         }
         guard !outside.isEmpty else { return addresses.isEmpty }
         let now = wallClockMilliseconds()

@@ -39,7 +39,13 @@ struct CommandFiles {
         let hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n" + own.joined()
         // Without a server the resolver asks 127.0.0.1, where nobody is, and so fails at once instead of
         // after seconds.
-        let resolver = "# Written by forge run. This network has no name server.\n"
+        var resolver =
+            endpoint.nameServers.isEmpty
+            ? "# Written by forge run. This network has no name server.\n" : "# Written by forge run.\n"
+        for server in endpoint.nameServers { resolver += "nameserver \(server)\n" }
+        if !endpoint.searchDomains.isEmpty {
+            resolver += "search \(endpoint.searchDomains.joined(separator: " "))\n"
+        }
         do throws(SystemError) {
             try writeFile("\(directory)/hosts", hosts)
             try writeFile("\(directory)/resolv.conf", resolver)

@@ -33,6 +33,13 @@ final class Internet {
         try Self.wait(for: "http://203.0.113.7/", from: host)
     }
 
+    /// Starts a program there; it ends with the value.
+    func start(_ arguments: [String]) throws -> ChildProcess {
+        var child = try namespace.plan(arguments).start()
+        try child.waitUntilRunning()
+        return child
+    }
+
     /// A web server in a namespace; it ends with the value.
     static func serve(
         _ namespace: borrowing LabNamespace, _ address: String, _ port: Int, _ directory: String

@@ -39,10 +39,10 @@ import Testing
     private static var other: Int { 3 }
 
     private func dig(_ containers: borrowing Containers, _ index: Int, _ question: String) throws -> String {
-        let words = "dig @10.77.0.1 +tries=1 +time=5 +noall +answer +comments \(question)"
-        return try ProcessPlan(
-            ["nsenter", "-n", "-t", "\(containers.pids[index])"] + words.split(separator: " ").map(String.init)
-        ).run(timeoutSeconds: 10).output
+        let line =
+            "nsenter -n -t \(containers.pids[index]) dig @10.77.0.1 +tries=1 +time=5 +noall +answer +comments "
+            + question
+        return try ProcessPlan(line.split(separator: " ").map(String.init)).run(timeoutSeconds: 10).output
     }
 
     private func answers(

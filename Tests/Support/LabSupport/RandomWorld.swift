@@ -8,7 +8,7 @@ package struct RandomWorld {
     package var members: [NetworkMember] = []
     package var policies: [FirewallPolicy] = []
 
-    package static let ports: [UInt16] = [1, 79, 80, 81, 443, 8000, 8001, 8100, 65535]
+    package static let ports: [UInt16] = [1, 53, 79, 80, 81, 443, 8000, 8001, 8100, 65535]
     package static let blocks = [
         "10.1.0.0/24", "10.1.0.0/28", "10.1.0.8/29", "10.2.0.0/16", "203.0.113.0/24", "0.0.0.0/0",
         "fd00:1::/64", "2001:db8::/32", "::/0",
@@ -31,7 +31,8 @@ package struct RandomWorld {
                     ],
                     isolation: pick([.none, .none, .peerOnly, .none]),
                     defaultVerdict: pick([.deny, .deny, .allow]), mtu: 1500,
-                    labels: ["zone": pick(["inner", "outer"])], nat: Bool.random(using: &exits)))
+                    labels: ["zone": pick(["inner", "outer"])], nat: Bool.random(using: &exits),
+                    dns: Bool.random(using: &exits) ? DNSSettings() : nil))
         }
         for index in 0..<endpoints { members.append(endpoint(index)) }
         policies = (0..<count).map { policy("policy\($0)") }
@@ -71,7 +72,8 @@ package struct RandomWorld {
         for (index, old) in networks.enumerated() where old.nat {
             networks[index] = Network(
                 id: old.id, name: old.name, subnets: old.subnets, isolation: level,
-                defaultVerdict: old.defaultVerdict, mtu: old.mtu, labels: old.labels, nat: true)
+                defaultVerdict: old.defaultVerdict, mtu: old.mtu, labels: old.labels, nat: true,
+                dns: old.dns)
             for (place, member) in members.enumerated() where member.network.id == old.id {
                 members[place] = NetworkMember(member.endpoint, in: networks[index])
             }
@@ -85,7 +87,8 @@ package struct RandomWorld {
         networks[index] = Network(
             id: old.id, name: old.name, subnets: old.subnets, isolation: old.isolation,
             defaultVerdict: pick([.deny, .allow]), mtu: old.mtu,
-            labels: ["zone": pick(["inner", "outer"])], nat: old.nat)
+            labels: ["zone": pick(["inner", "outer"])], nat: old.nat,
+            dns: old.dns)
         for (place, member) in members.enumerated() where member.network.id == old.id {
             members[place] = NetworkMember(member.endpoint, in: networks[index])
         }
