@@ -48,6 +48,8 @@ public struct EndpointStatistics: Hashable, Sendable {
     public var denials: [DenialCount]
     /// First packets of connections that passed and that policies in audit mode would have refused.
     public var audited: [DenialCount] = []
+    /// What it asked its network's resolver; nil where the network has none, or nobody can tell now.
+    public var names: NameStatistics?
 
     public init(
         _ member: NetworkMember, receivedBytes: UInt64 = 0, receivedPackets: UInt64 = 0,
@@ -64,6 +66,26 @@ public struct EndpointStatistics: Hashable, Sendable {
         self.sentDropped = sentDropped
         self.denials = denials
     }
+}
+
+/// What an endpoint asked its network's resolver since it was attached, or the resolver was started.
+public struct NameStatistics: Hashable, Sendable {
+    public var queries: UInt64 = 0
+    /// Of those, answered from the fabric's own names.
+    public var local: UInt64 = 0
+    /// Answered from what others had asked.
+    public var cached: UInt64 = 0
+    /// Asked of a resolver outside.
+    public var outside: UInt64 = 0
+    /// Not answered, by reason: `peer`, `outside`, `flood`.
+    public var refused: [String: UInt64] = [:]
+    /// How random the names outside look that it has lately asked for: bits a character. Words have some 2.5 to 3.2,
+    /// data in disguise 4.5 and more.
+    public var entropy = 0.0
+    /// Bytes of those names' labels, all in all: what could have been carried out in them.
+    public var labelBytes: UInt64 = 0
+
+    public init() {}
 }
 
 /// What a fabric says of itself.

@@ -68,6 +68,8 @@ public actor NetworkManager {
     public var counts: (networks: Int, endpoints: Int, policies: Int) {
         (directory.networks.count, directory.endpoints.count, directory.policies.count)
     }
+    /// The proxy, while one is needed.
+    package var proxy: (pid: Int32, restarts: Int)? { names.proxy }
     /// What traffic control cannot do here, found at start.
     var missingShaping: [MissingShaping] = []
     private var watchers: [Task<Void, Never>] = []

@@ -7,7 +7,18 @@ internal import Wire
 extension NetworkManager {
     /// Counters of the named endpoints, or of all where `names` is empty. The kernel keeps them: they survive
     /// the manager.
-    public func statistics(_ names: [String] = []) throws -> [EndpointStatistics] {
+    public func statistics(_ names: [String] = []) async throws -> [EndpointStatistics] {
+        var all = try packetStatistics(names)
+        guard all.contains(where: { $0.member.network.dns != nil }) else { return all }
+        let asked = await nameStatistics()
+        for index in all.indices where all[index].member.network.dns != nil {
+            all[index].names =
+                asked?[all[index].member.endpoint.number] ?? asked.map { _ in NameStatistics() }
+        }
+        return all
+    }
+
+    private func packetStatistics(_ names: [String]) throws -> [EndpointStatistics] {
         let members =
             try names.isEmpty
             ? endpoints() : names.map { try directory.member(try directory.endpoint(named: $0)) }

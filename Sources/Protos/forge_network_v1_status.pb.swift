@@ -64,102 +64,153 @@ public nonisolated struct Forge_Network_V1_Denial: Sendable {
 
 /// An endpoint's counters since it was attached, as its container sees them: `rx` is what came in to it. They are always
 /// present, so that their JSON form shows zeros too.
-public nonisolated struct Forge_Network_V1_EndpointStatistics: Sendable {
+/// What an endpoint asked its network's resolver since it was attached, or the resolver was started.
+public nonisolated struct Forge_Network_V1_NameStatistics: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  public var endpointID: String = String()
+  public var queries: UInt64 = 0
+
+  /// Of those, answered from the fabric's own names, from the cache, or by a resolver outside.
+  public var local: UInt64 = 0
+
+  public var cached: UInt64 = 0
+
+  public var outside: UInt64 = 0
+
+  /// Not answered, by reason: peer, outside, flood and others.
+  public var refused: Dictionary<String,UInt64> = [:]
+
+  /// How random the names outside look that it has lately asked for: bits a character.
+  public var entropy: Double = 0
+
+  /// Bytes of those names' labels, all in all.
+  public var labelBytes: UInt64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Forge_Network_V1_EndpointStatistics: @unchecked Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var endpointID: String {
+    get {_storage._endpointID}
+    set {_uniqueStorage()._endpointID = newValue}
+  }
 
   /// The endpoint's name.
-  public var endpoint: String = String()
+  public var endpoint: String {
+    get {_storage._endpoint}
+    set {_uniqueStorage()._endpoint = newValue}
+  }
 
-  public var containerID: String = String()
+  public var containerID: String {
+    get {_storage._containerID}
+    set {_uniqueStorage()._containerID = newValue}
+  }
 
   /// The network's name.
-  public var vnet: String = String()
+  public var vnet: String {
+    get {_storage._vnet}
+    set {_uniqueStorage()._vnet = newValue}
+  }
 
   public var rxBytes: UInt64 {
-    get {_rxBytes ?? 0}
-    set {_rxBytes = newValue}
+    get {_storage._rxBytes ?? 0}
+    set {_uniqueStorage()._rxBytes = newValue}
   }
   /// Returns true if `rxBytes` has been explicitly set.
-  public var hasRxBytes: Bool {self._rxBytes != nil}
+  public var hasRxBytes: Bool {_storage._rxBytes != nil}
   /// Clears the value of `rxBytes`. Subsequent reads from it will return its default value.
-  public mutating func clearRxBytes() {self._rxBytes = nil}
+  public mutating func clearRxBytes() {_uniqueStorage()._rxBytes = nil}
 
   public var rxPackets: UInt64 {
-    get {_rxPackets ?? 0}
-    set {_rxPackets = newValue}
+    get {_storage._rxPackets ?? 0}
+    set {_uniqueStorage()._rxPackets = newValue}
   }
   /// Returns true if `rxPackets` has been explicitly set.
-  public var hasRxPackets: Bool {self._rxPackets != nil}
+  public var hasRxPackets: Bool {_storage._rxPackets != nil}
   /// Clears the value of `rxPackets`. Subsequent reads from it will return its default value.
-  public mutating func clearRxPackets() {self._rxPackets = nil}
+  public mutating func clearRxPackets() {_uniqueStorage()._rxPackets = nil}
 
   public var txBytes: UInt64 {
-    get {_txBytes ?? 0}
-    set {_txBytes = newValue}
+    get {_storage._txBytes ?? 0}
+    set {_uniqueStorage()._txBytes = newValue}
   }
   /// Returns true if `txBytes` has been explicitly set.
-  public var hasTxBytes: Bool {self._txBytes != nil}
+  public var hasTxBytes: Bool {_storage._txBytes != nil}
   /// Clears the value of `txBytes`. Subsequent reads from it will return its default value.
-  public mutating func clearTxBytes() {self._txBytes = nil}
+  public mutating func clearTxBytes() {_uniqueStorage()._txBytes = nil}
 
   public var txPackets: UInt64 {
-    get {_txPackets ?? 0}
-    set {_txPackets = newValue}
+    get {_storage._txPackets ?? 0}
+    set {_uniqueStorage()._txPackets = newValue}
   }
   /// Returns true if `txPackets` has been explicitly set.
-  public var hasTxPackets: Bool {self._txPackets != nil}
+  public var hasTxPackets: Bool {_storage._txPackets != nil}
   /// Clears the value of `txPackets`. Subsequent reads from it will return its default value.
-  public mutating func clearTxPackets() {self._txPackets = nil}
+  public mutating func clearTxPackets() {_uniqueStorage()._txPackets = nil}
 
   /// Packets that the kernel's link layer dropped.
   public var rxDropped: UInt64 {
-    get {_rxDropped ?? 0}
-    set {_rxDropped = newValue}
+    get {_storage._rxDropped ?? 0}
+    set {_uniqueStorage()._rxDropped = newValue}
   }
   /// Returns true if `rxDropped` has been explicitly set.
-  public var hasRxDropped: Bool {self._rxDropped != nil}
+  public var hasRxDropped: Bool {_storage._rxDropped != nil}
   /// Clears the value of `rxDropped`. Subsequent reads from it will return its default value.
-  public mutating func clearRxDropped() {self._rxDropped = nil}
+  public mutating func clearRxDropped() {_uniqueStorage()._rxDropped = nil}
 
   public var txDropped: UInt64 {
-    get {_txDropped ?? 0}
-    set {_txDropped = newValue}
+    get {_storage._txDropped ?? 0}
+    set {_uniqueStorage()._txDropped = newValue}
   }
   /// Returns true if `txDropped` has been explicitly set.
-  public var hasTxDropped: Bool {self._txDropped != nil}
+  public var hasTxDropped: Bool {_storage._txDropped != nil}
   /// Clears the value of `txDropped`. Subsequent reads from it will return its default value.
-  public mutating func clearTxDropped() {self._txDropped = nil}
+  public mutating func clearTxDropped() {_uniqueStorage()._txDropped = nil}
 
   /// Packets that policy refused: the sum of `denials`.
   public var deniedPackets: UInt64 {
-    get {_deniedPackets ?? 0}
-    set {_deniedPackets = newValue}
+    get {_storage._deniedPackets ?? 0}
+    set {_uniqueStorage()._deniedPackets = newValue}
   }
   /// Returns true if `deniedPackets` has been explicitly set.
-  public var hasDeniedPackets: Bool {self._deniedPackets != nil}
+  public var hasDeniedPackets: Bool {_storage._deniedPackets != nil}
   /// Clears the value of `deniedPackets`. Subsequent reads from it will return its default value.
-  public mutating func clearDeniedPackets() {self._deniedPackets = nil}
+  public mutating func clearDeniedPackets() {_uniqueStorage()._deniedPackets = nil}
 
-  public var denials: [Forge_Network_V1_Denial] = []
+  public var denials: [Forge_Network_V1_Denial] {
+    get {_storage._denials}
+    set {_uniqueStorage()._denials = newValue}
+  }
 
   /// Connections that were let through and that policies in audit mode would have denied.
-  public var audited: [Forge_Network_V1_Denial] = []
+  public var audited: [Forge_Network_V1_Denial] {
+    get {_storage._audited}
+    set {_uniqueStorage()._audited = newValue}
+  }
+
+  /// Absent where the network has no resolver.
+  public var names: Forge_Network_V1_NameStatistics {
+    get {_storage._names ?? Forge_Network_V1_NameStatistics()}
+    set {_uniqueStorage()._names = newValue}
+  }
+  /// Returns true if `names` has been explicitly set.
+  public var hasNames: Bool {_storage._names != nil}
+  /// Clears the value of `names`. Subsequent reads from it will return its default value.
+  public mutating func clearNames() {_uniqueStorage()._names = nil}
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
-  fileprivate var _rxBytes: UInt64? = nil
-  fileprivate var _rxPackets: UInt64? = nil
-  fileprivate var _txBytes: UInt64? = nil
-  fileprivate var _txPackets: UInt64? = nil
-  fileprivate var _rxDropped: UInt64? = nil
-  fileprivate var _txDropped: UInt64? = nil
-  fileprivate var _deniedPackets: UInt64? = nil
+  fileprivate var _storage = _StorageClass.defaultInstance
 }
 
 public nonisolated struct Forge_Network_V1_GetStatisticsRequest: Sendable {
@@ -468,9 +519,9 @@ nonisolated extension Forge_Network_V1_Denial: SwiftProtobuf.Message, SwiftProto
   }
 }
 
-nonisolated extension Forge_Network_V1_EndpointStatistics: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  public static let protoMessageName: String = _protobuf_package + ".EndpointStatistics"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}endpoint_id\0\u{1}endpoint\0\u{3}container_id\0\u{1}vnet\0\u{3}rx_bytes\0\u{3}rx_packets\0\u{3}tx_bytes\0\u{3}tx_packets\0\u{3}rx_dropped\0\u{3}tx_dropped\0\u{3}denied_packets\0\u{1}denials\0\u{2}\u{8}audited\0")
+nonisolated extension Forge_Network_V1_NameStatistics: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".NameStatistics"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}queries\0\u{1}local\0\u{1}cached\0\u{1}outside\0\u{1}refused\0\u{1}entropy\0\u{3}label_bytes\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -478,85 +529,212 @@ nonisolated extension Forge_Network_V1_EndpointStatistics: SwiftProtobuf.Message
       // allocates stack space for every case branch when no optimizations are
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
-      case 1: try { try decoder.decodeSingularStringField(value: &self.endpointID) }()
-      case 2: try { try decoder.decodeSingularStringField(value: &self.endpoint) }()
-      case 3: try { try decoder.decodeSingularStringField(value: &self.containerID) }()
-      case 4: try { try decoder.decodeSingularStringField(value: &self.vnet) }()
-      case 5: try { try decoder.decodeSingularUInt64Field(value: &self._rxBytes) }()
-      case 6: try { try decoder.decodeSingularUInt64Field(value: &self._rxPackets) }()
-      case 7: try { try decoder.decodeSingularUInt64Field(value: &self._txBytes) }()
-      case 8: try { try decoder.decodeSingularUInt64Field(value: &self._txPackets) }()
-      case 9: try { try decoder.decodeSingularUInt64Field(value: &self._rxDropped) }()
-      case 10: try { try decoder.decodeSingularUInt64Field(value: &self._txDropped) }()
-      case 11: try { try decoder.decodeSingularUInt64Field(value: &self._deniedPackets) }()
-      case 12: try { try decoder.decodeRepeatedMessageField(value: &self.denials) }()
-      case 20: try { try decoder.decodeRepeatedMessageField(value: &self.audited) }()
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.queries) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.local) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.cached) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.outside) }()
+      case 5: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufUInt64>.self, value: &self.refused) }()
+      case 6: try { try decoder.decodeSingularDoubleField(value: &self.entropy) }()
+      case 7: try { try decoder.decodeSingularUInt64Field(value: &self.labelBytes) }()
       default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    if !self.endpointID.isEmpty {
-      try visitor.visitSingularStringField(value: self.endpointID, fieldNumber: 1)
+    if self.queries != 0 {
+      try visitor.visitSingularUInt64Field(value: self.queries, fieldNumber: 1)
     }
-    if !self.endpoint.isEmpty {
-      try visitor.visitSingularStringField(value: self.endpoint, fieldNumber: 2)
+    if self.local != 0 {
+      try visitor.visitSingularUInt64Field(value: self.local, fieldNumber: 2)
     }
-    if !self.containerID.isEmpty {
-      try visitor.visitSingularStringField(value: self.containerID, fieldNumber: 3)
+    if self.cached != 0 {
+      try visitor.visitSingularUInt64Field(value: self.cached, fieldNumber: 3)
     }
-    if !self.vnet.isEmpty {
-      try visitor.visitSingularStringField(value: self.vnet, fieldNumber: 4)
+    if self.outside != 0 {
+      try visitor.visitSingularUInt64Field(value: self.outside, fieldNumber: 4)
     }
-    try { if let v = self._rxBytes {
-      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 5)
-    } }()
-    try { if let v = self._rxPackets {
-      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 6)
-    } }()
-    try { if let v = self._txBytes {
-      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 7)
-    } }()
-    try { if let v = self._txPackets {
-      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 8)
-    } }()
-    try { if let v = self._rxDropped {
-      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 9)
-    } }()
-    try { if let v = self._txDropped {
-      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 10)
-    } }()
-    try { if let v = self._deniedPackets {
-      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 11)
-    } }()
-    if !self.denials.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.denials, fieldNumber: 12)
+    if !self.refused.isEmpty {
+      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufUInt64>.self, value: self.refused, fieldNumber: 5)
     }
-    if !self.audited.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.audited, fieldNumber: 20)
+    if self.entropy.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.entropy, fieldNumber: 6)
+    }
+    if self.labelBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.labelBytes, fieldNumber: 7)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Forge_Network_V1_NameStatistics, rhs: Forge_Network_V1_NameStatistics) -> Bool {
+    if lhs.queries != rhs.queries {return false}
+    if lhs.local != rhs.local {return false}
+    if lhs.cached != rhs.cached {return false}
+    if lhs.outside != rhs.outside {return false}
+    if lhs.refused != rhs.refused {return false}
+    if lhs.entropy != rhs.entropy {return false}
+    if lhs.labelBytes != rhs.labelBytes {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Forge_Network_V1_EndpointStatistics: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".EndpointStatistics"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}endpoint_id\0\u{1}endpoint\0\u{3}container_id\0\u{1}vnet\0\u{3}rx_bytes\0\u{3}rx_packets\0\u{3}tx_bytes\0\u{3}tx_packets\0\u{3}rx_dropped\0\u{3}tx_dropped\0\u{3}denied_packets\0\u{1}denials\0\u{2}\u{8}audited\0\u{1}names\0")
+
+  fileprivate class _StorageClass {
+    var _endpointID: String = String()
+    var _endpoint: String = String()
+    var _containerID: String = String()
+    var _vnet: String = String()
+    var _rxBytes: UInt64? = nil
+    var _rxPackets: UInt64? = nil
+    var _txBytes: UInt64? = nil
+    var _txPackets: UInt64? = nil
+    var _rxDropped: UInt64? = nil
+    var _txDropped: UInt64? = nil
+    var _deniedPackets: UInt64? = nil
+    var _denials: [Forge_Network_V1_Denial] = []
+    var _audited: [Forge_Network_V1_Denial] = []
+    var _names: Forge_Network_V1_NameStatistics? = nil
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _endpointID = source._endpointID
+      _endpoint = source._endpoint
+      _containerID = source._containerID
+      _vnet = source._vnet
+      _rxBytes = source._rxBytes
+      _rxPackets = source._rxPackets
+      _txBytes = source._txBytes
+      _txPackets = source._txPackets
+      _rxDropped = source._rxDropped
+      _txDropped = source._txDropped
+      _deniedPackets = source._deniedPackets
+      _denials = source._denials
+      _audited = source._audited
+      _names = source._names
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularStringField(value: &_storage._endpointID) }()
+        case 2: try { try decoder.decodeSingularStringField(value: &_storage._endpoint) }()
+        case 3: try { try decoder.decodeSingularStringField(value: &_storage._containerID) }()
+        case 4: try { try decoder.decodeSingularStringField(value: &_storage._vnet) }()
+        case 5: try { try decoder.decodeSingularUInt64Field(value: &_storage._rxBytes) }()
+        case 6: try { try decoder.decodeSingularUInt64Field(value: &_storage._rxPackets) }()
+        case 7: try { try decoder.decodeSingularUInt64Field(value: &_storage._txBytes) }()
+        case 8: try { try decoder.decodeSingularUInt64Field(value: &_storage._txPackets) }()
+        case 9: try { try decoder.decodeSingularUInt64Field(value: &_storage._rxDropped) }()
+        case 10: try { try decoder.decodeSingularUInt64Field(value: &_storage._txDropped) }()
+        case 11: try { try decoder.decodeSingularUInt64Field(value: &_storage._deniedPackets) }()
+        case 12: try { try decoder.decodeRepeatedMessageField(value: &_storage._denials) }()
+        case 20: try { try decoder.decodeRepeatedMessageField(value: &_storage._audited) }()
+        case 21: try { try decoder.decodeSingularMessageField(value: &_storage._names) }()
+        default: break
+        }
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if !_storage._endpointID.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._endpointID, fieldNumber: 1)
+      }
+      if !_storage._endpoint.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._endpoint, fieldNumber: 2)
+      }
+      if !_storage._containerID.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._containerID, fieldNumber: 3)
+      }
+      if !_storage._vnet.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._vnet, fieldNumber: 4)
+      }
+      try { if let v = _storage._rxBytes {
+        try visitor.visitSingularUInt64Field(value: v, fieldNumber: 5)
+      } }()
+      try { if let v = _storage._rxPackets {
+        try visitor.visitSingularUInt64Field(value: v, fieldNumber: 6)
+      } }()
+      try { if let v = _storage._txBytes {
+        try visitor.visitSingularUInt64Field(value: v, fieldNumber: 7)
+      } }()
+      try { if let v = _storage._txPackets {
+        try visitor.visitSingularUInt64Field(value: v, fieldNumber: 8)
+      } }()
+      try { if let v = _storage._rxDropped {
+        try visitor.visitSingularUInt64Field(value: v, fieldNumber: 9)
+      } }()
+      try { if let v = _storage._txDropped {
+        try visitor.visitSingularUInt64Field(value: v, fieldNumber: 10)
+      } }()
+      try { if let v = _storage._deniedPackets {
+        try visitor.visitSingularUInt64Field(value: v, fieldNumber: 11)
+      } }()
+      if !_storage._denials.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._denials, fieldNumber: 12)
+      }
+      if !_storage._audited.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._audited, fieldNumber: 20)
+      }
+      try { if let v = _storage._names {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 21)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Forge_Network_V1_EndpointStatistics, rhs: Forge_Network_V1_EndpointStatistics) -> Bool {
-    if lhs.endpointID != rhs.endpointID {return false}
-    if lhs.endpoint != rhs.endpoint {return false}
-    if lhs.containerID != rhs.containerID {return false}
-    if lhs.vnet != rhs.vnet {return false}
-    if lhs._rxBytes != rhs._rxBytes {return false}
-    if lhs._rxPackets != rhs._rxPackets {return false}
-    if lhs._txBytes != rhs._txBytes {return false}
-    if lhs._txPackets != rhs._txPackets {return false}
-    if lhs._rxDropped != rhs._rxDropped {return false}
-    if lhs._txDropped != rhs._txDropped {return false}
-    if lhs._deniedPackets != rhs._deniedPackets {return false}
-    if lhs.denials != rhs.denials {return false}
-    if lhs.audited != rhs.audited {return false}
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._endpointID != rhs_storage._endpointID {return false}
+        if _storage._endpoint != rhs_storage._endpoint {return false}
+        if _storage._containerID != rhs_storage._containerID {return false}
+        if _storage._vnet != rhs_storage._vnet {return false}
+        if _storage._rxBytes != rhs_storage._rxBytes {return false}
+        if _storage._rxPackets != rhs_storage._rxPackets {return false}
+        if _storage._txBytes != rhs_storage._txBytes {return false}
+        if _storage._txPackets != rhs_storage._txPackets {return false}
+        if _storage._rxDropped != rhs_storage._rxDropped {return false}
+        if _storage._txDropped != rhs_storage._txDropped {return false}
+        if _storage._deniedPackets != rhs_storage._deniedPackets {return false}
+        if _storage._denials != rhs_storage._denials {return false}
+        if _storage._audited != rhs_storage._audited {return false}
+        if _storage._names != rhs_storage._names {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

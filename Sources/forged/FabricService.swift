@@ -160,6 +160,11 @@ private struct FabricDesk: FabricControl {
                 FabricStatus.Role(name: "anchor", pid: getppid(), uptime: uptime(of: getppid()), restarts: 0),
                 at: 0)
         }
+        if let proxy = await manager.proxy {
+            roles.append(
+                FabricStatus.Role(
+                    name: "proxy", pid: proxy.pid, uptime: uptime(of: proxy.pid), restarts: proxy.restarts))
+        }
         let counts = await manager.counts
         let uplink = await uplink()
         var missing = await manager.missingFeatures

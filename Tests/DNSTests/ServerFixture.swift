@@ -15,6 +15,18 @@ final class ServerFixture {
     let upstream: FakeUpstream
     private let ended = DispatchSemaphore(value: 0)
 
+    /// A port that is free for datagrams may not be for streams: then it is another one.
+    static func socketsOnOnePort() throws -> (datagrams: Int32, streams: Int32) {
+        for _ in 0..<20 {
+            let datagrams = try Descriptor.bound(to: try address("127.0.0.1", 0), stream: false)
+            let port = try datagrams.localAddress().port
+            if let streams = try? Descriptor.bound(to: try address("127.0.0.1", port), stream: true) {
+                return (datagrams.release(), streams.release())
+            }
+        }
+        throw SystemError("bind", .busy, "a port of both kinds")
+    }
+
     static func address(_ text: String, _ port: UInt16) throws -> SocketAddress {
         SocketAddress(try IPAddress(text), port: port)
     }
@@ -32,9 +44,10 @@ final class ServerFixture {
         }
         let server = try ResolverServer(link: Descriptor(owning: its), upstreamSockets: sockets)
         self.server = server
-        let datagrams = try Descriptor.bound(to: try Self.address("127.0.0.1", 0), stream: false)
+        let pair = try Self.socketsOnOnePort()
+        let datagrams = Descriptor(owning: pair.datagrams)
+        let streams = Descriptor(owning: pair.streams)
         port = try datagrams.localAddress().port
-        let streams = try Descriptor.bound(to: try Self.address("127.0.0.1", port), stream: true)
         let ended = ended
         Thread.detachNewThread {
             do { try server.run() } catch { Issue.record("\(error)") }
@@ -122,10 +135,10 @@ final class FakeUpstream: Sendable {
     private let ended = DispatchSemaphore(value: 0)
 
     init() throws {
-        let datagrams = try Descriptor.bound(to: try ServerFixture.address("127.0.0.1", 0), stream: false)
+        let pair = try ServerFixture.socketsOnOnePort()
+        let datagrams = Descriptor(owning: pair.datagrams)
         port = try datagrams.localAddress().port
-        let streams = try Descriptor.bound(to: try ServerFixture.address("127.0.0.1", port), stream: true)
-        let (one, two) = (datagrams.release(), streams.release())
+        let (one, two) = (datagrams.release(), pair.streams)
         Thread.detachNewThread { [self] in
             serve(Descriptor(owning: one), Descriptor(owning: two))
             ended.signal()

@@ -3,6 +3,19 @@ internal import Protos
 internal import SwiftProtobuf
 internal import Wire
 
+extension Forge_Network_V1_NameStatistics {
+    init(_ names: NameStatistics) {
+        self.init()
+        queries = names.queries
+        local = names.local
+        cached = names.cached
+        outside = names.outside
+        refused = names.refused
+        entropy = names.entropy
+        labelBytes = names.labelBytes
+    }
+}
+
 extension Forge_Network_V1_EndpointStatistics {
     init(_ statistics: EndpointStatistics) {
         self.init()
@@ -20,6 +33,7 @@ extension Forge_Network_V1_EndpointStatistics {
         deniedPackets = statistics.denials.reduce(0) { $0 &+ $1.packets }
         denials = statistics.denials.map { .init($0) }
         audited = statistics.audited.map { .init($0) }
+        if let names = statistics.names { self.names = .init(names) }
     }
 }
 

@@ -8,11 +8,14 @@ internal import Wire
 struct NameDesk {
     /// nil while there is no proxy.
     var line: ProxyLine?
+    /// The proxy, as its host counts, and how many there were before it.
+    var proxy: (pid: Int32, restarts: Int)?
     var told = ToldNames()
     /// The sockets of networks that the resolver does not have. Queries wait in them.
     private(set) var waiting: [ListenerDescription: Int32] = [:]
-    /// Queries that were not answered, by endpoint and reason.
-    var denials: [String: [DNS.DenialReason: UInt64]] = [:]
+    /// Who waits for the resolver's counters, and what has come of them.
+    var counting: [UInt32: CountersRequest] = [:]
+    var lastRequest: UInt32 = 0
     /// Waits for the next name that ends.
     var expiry: Task<Void, Never>?
 
@@ -64,6 +67,12 @@ struct NameDesk {
         return try Descriptor.bound(
             to: SocketAddress(address, port: NameService.port), stream: listener.transport == .tcp)
     }
+}
+
+/// Counters that come in parts.
+struct CountersRequest {
+    let continuation: CheckedContinuation<[EndpointCounters]?, Never>
+    var parts: [EndpointCounters] = []
 }
 
 extension Network {

@@ -42,7 +42,10 @@ extension NetworkManager {
         guard network.dns != nil else { return }
         names.send(.removeNetwork(network.number))
         names.close(network)
-        if networksWithNames.isEmpty { configuration.proxyHost?.needProxy(false) }
+        guard networksWithNames.isEmpty else { return }
+        configuration.proxyHost?.needProxy(false)
+        names.line = nil
+        names.proxy = nil
     }
 
     func tellName(of endpoint: Endpoint, in network: Network) {
@@ -51,7 +54,6 @@ extension NetworkManager {
     }
 
     func forgetName(of endpoint: Endpoint) {
-        names.denials[endpoint.id] = nil
         for address in names.told.forget(endpointID: endpoint.id) {
             firewall.forgetNames(of: address, toldTo: endpoint.id)
         }
@@ -67,11 +69,13 @@ extension NetworkManager {
     private func proxyCame(_ lines: ProxyLines?) {
         guard let lines, let link = try? lines.names.duplicate() else {
             names.line = nil
+            names.proxy = nil
             log.error("the proxy cannot be started: names are not answered")
             return
         }
         let line = ProxyLine(link)
         names.line = line
+        names.proxy = (lines.pid, names.proxy.map { $0.restarts + 1 } ?? 0)
         watch(
             Task { [weak self] in
                 for await (bytes, passenger) in line.messages {
@@ -108,16 +112,43 @@ extension NetworkManager {
         case .denied(let denials):
             for denial in denials {
                 guard let endpoint = directory.endpoint(numbered: denial.client) else { continue }
-                names.denials[endpoint.id, default: [:]][denial.reason, default: 0] += UInt64(denial.count)
                 log.info(
                     "name refused",
                     metadata: [
                         "endpoint": "\(endpoint.name)", "name": "\(denial.name)",
-                        "reason": "\(denial.reason)",
+                        "reason": "\(denial.reason.text)", "count": "\(denial.count)",
                     ])
             }
-        case .counters: break
+        case .counters(let request, let counters, let isLast):
+            guard names.counting[request] != nil else { return }
+            names.counting[request]?.parts += counters
+            guard isLast, let done = names.counting.removeValue(forKey: request) else { return }
+            done.continuation.resume(returning: done.parts)
         }
+    }
+
+    // MARK: Counters
+
+    /// What each endpoint asked, by the resolver's number; nil if the resolver does not answer at once.
+    func nameStatistics() async -> [UInt64: NameStatistics]? {
+        guard let line = names.line else { return nil }
+        names.lastRequest &+= 1
+        let request = names.lastRequest
+        let counters = await withCheckedContinuation { continuation in
+            names.counting[request] = CountersRequest(continuation: continuation)
+            line.send(ResolverOrder.counters(request: request).encoded)
+            Task { [weak self] in
+                try? await Task.sleep(for: .milliseconds(500))
+                await self?.giveUp(counting: request)
+            }
+        }
+        return counters.map { counters in
+            Dictionary(counters.map { ($0.endpoint, NameStatistics($0)) }) { first, _ in first }
+        }
+    }
+
+    private func giveUp(counting request: UInt32) {
+        names.counting.removeValue(forKey: request)?.continuation.resume(returning: nil)
     }
 
     /// The host asks over a socket that its owner alone can open, and may know everything.

@@ -6,7 +6,7 @@ internal import Wire
 
 struct DNSCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "dns", abstract: "Names of the fabric.", subcommands: [Query.self])
+        commandName: "dns", abstract: "Names of the fabric.", subcommands: [Query.self, NameStats.self])
 
     /// `forge dns query`
     struct Query: ParsableCommand {

@@ -71,6 +71,9 @@ import Testing
         #expect(try answers(containers, Self.client, "web AAAA").allSatisfy { $0.hasPrefix("fd77:") })
         #expect(try dig(containers, Self.other, "web").contains("NXDOMAIN"))
         #expect(try dig(containers, Self.other, "-x 10.77.0.10").contains("NXDOMAIN"))
+        #expect(try fabric.succeed("status").contains("proxy"))
+        let counted = try fabric.succeed("dns stats other").split(separator: "\n").last ?? ""
+        #expect(counted.hasPrefix("other   shop") && counted.contains("peer "), "\(counted)")
         // It knows itself.
         #expect(try answers(containers, Self.other, "other") == ["10.77.0.13"])
     }
