@@ -14,11 +14,12 @@ extension FirewallPolicy {
     ) {
         self.init(id: .native(name), selector: selector, directions: directions, limits: limits)
         if let rateLimit { self.rateLimit = rateLimit }
-        setShorthand(allowPorts, trustedPeers)
-        self.ingress = ingress
-        self.egress = egress
-        self.ingressDeny = ingressDeny
-        self.egressDeny = egressDeny
+        if allowPorts != nil || trustedPeers != nil {
+            rules = Self.stamped(.trusted, [PolicyRule(peers: trustedPeers, ports: allowPorts)])
+        }
+        // In the order of `RuleList.allCases`.
+        rules += Self.stamped(.ingress, ingress) + Self.stamped(.egress, egress)
+        rules += Self.stamped(.ingressDeny, ingressDeny) + Self.stamped(.egressDeny, egressDeny)
     }
 
     /// New connections a second that each selected endpoint accepts; nil is no limit.
@@ -68,13 +69,17 @@ extension FirewallPolicy {
         setRules(.trusted, ports == nil && peers == nil ? [] : [PolicyRule(peers: peers, ports: ports)])
     }
 
-    /// Replaces the rules of a list, which do there what its name says.
-    private mutating func setRules(_ list: RuleList, _ new: [PolicyRule]) {
-        let stamped = new.map {
+    private static func stamped(_ list: RuleList, _ rules: [PolicyRule]) -> [PolicyRule] {
+        rules.map {
             PolicyRule(
                 list, list.denies ? .deny : .allow, name: $0.name, peers: $0.peers, ports: $0.ports,
                 limit: $0.limit)
         }
+    }
+
+    /// Replaces the rules of a list, which do there what its name says.
+    private mutating func setRules(_ list: RuleList, _ new: [PolicyRule]) {
+        let stamped = Self.stamped(list, new)
         rules = RuleList.allCases.flatMap { $0 == list ? stamped : rules($0) }
     }
 }

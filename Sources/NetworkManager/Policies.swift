@@ -54,14 +54,19 @@ extension NetworkManager {
         let old = (changed.map(\.name) + removed).compactMap { directory.policies[$0] }
         let added = changed.map(\.name).filter { directory.policies[$0] == nil }
         let hadLimits = firewall.compiler.limitsConnections
-        let encoded = EncodedPolicies(changed)
+        // Written while it is put in force, kept when that is done.
+        let save = store.prepare(policies: EncodedPolicies(changed), remove: removed)
         let affected: Set<IPAddress>?
         do { affected = try firewall.setPolicies(changed, removing: removed) } catch {
+            save.abandon()
             throw error.refusing("policies", "\(changed.count)")
         }
         do {
-            try reshape()
-            try store.save(policies: encoded, remove: removed)
+            do { try reshape() } catch {
+                save.abandon()
+                throw error
+            }
+            try save.commit()
         } catch {
             try firewall.setPolicies(old, removing: added)
             try? reshape()

@@ -8,10 +8,12 @@ package final class EncodedPolicies: Sendable {
     /// So many are encoded at once, and no fewer are worth another thread.
     private static var part: Int { 64 }
 
+    let count: Int
     private let group = DispatchGroup()
     private let parts = Mutex<[Int: Result<[(name: String, value: String)], any Error>]>([:])
 
     package init(_ policies: [FirewallPolicy]) {
+        count = policies.count
         guard policies.count > Self.part else {
             parts.withLock { $0[0] = Result { try Self.encode(policies[...]) } }
             return

@@ -121,11 +121,17 @@ package final class SQLiteStore: StateStore {
         }
     }
 
-    package func save(policies: EncodedPolicies, remove: [String]) throws(StoreError) {
-        try attempt { db in
-            for name in remove { try run(db, "DELETE FROM policies WHERE name = ?", [name]) }
-            let sql = "INSERT OR REPLACE INTO policies (name, value) VALUES (?, ?)"
-            for (name, value) in try policies.get() { try run(db, sql, [name, value]) }
+    package func prepare(policies: EncodedPolicies, remove: [String]) -> PolicySave {
+        PolicySave(count: policies.count + remove.count) { [self] atEnd in
+            do {
+                try database.write { db in
+                    for name in remove { try run(db, "DELETE FROM policies WHERE name = ?", [name]) }
+                    let insert = try db.cachedStatement(
+                        sql: "INSERT OR REPLACE INTO policies (name, value) VALUES (?, ?)")
+                    for (name, value) in try policies.get() { try insert.execute(arguments: [name, value]) }
+                    try atEnd()
+                }
+            } catch { throw StoreError(error, path: path) }
         }
     }
 

@@ -45,8 +45,8 @@ package protocol StateStore: Sendable {
     /// Removes what is stored of these.
     func delete(endpointIDs: [String]) throws(StoreError)
 
-    /// Writes and removes policies in one transaction.
-    func save(policies: EncodedPolicies, remove: [String]) throws(StoreError)
+    /// Begins to write and remove policies in one transaction, which the caller ends.
+    func prepare(policies: EncodedPolicies, remove: [String]) -> PolicySave
 
     func save(meta key: String, _ value: String) throws(StoreError)
 }

@@ -60,9 +60,10 @@ private func mode(_ path: String) throws -> Int? {
             try store.save(shop)
             try store.save(web)
             try store.save(db)
-            try store.save(
+            try store.prepare(
                 policies: EncodedPolicies([policy, FirewallPolicy(name: "q", selector: EndpointSelector())]),
-                remove: [])
+                remove: []
+            ).commit()
             try store.save(meta: "key", "value")
         }
         let state = try SQLiteStore(path: scratch.path).loadAll()
@@ -70,6 +71,24 @@ private func mode(_ path: String) throws -> Int? {
         #expect(state.endpoints == [db, web].sorted { $0.id < $1.id })
         #expect(state.policies == [policy, FirewallPolicy(name: "q", selector: EndpointSelector())])
         #expect(state.meta == ["key": "value"])
+    }
+
+    @Test func `of policies, few or many, is kept when it is committed and forgotten when it is abandoned`()
+        throws
+    {
+        let scratch = try Scratch()
+        let store = try SQLiteStore(path: scratch.path)
+        for count in [1, 1000] {
+            let policies = (0..<count).map { FirewallPolicy(name: "p\($0)", selector: EndpointSelector()) }
+            store.prepare(policies: EncodedPolicies(policies), remove: []).abandon()
+            #expect(try store.loadAll().policies.isEmpty)
+            try store.prepare(policies: EncodedPolicies(policies), remove: []).commit()
+            #expect(try store.loadAll().policies.count == count)
+            store.prepare(policies: EncodedPolicies([]), remove: policies.map(\.name)).abandon()
+            #expect(try store.loadAll().policies.count == count)
+            try store.prepare(policies: EncodedPolicies([]), remove: policies.map(\.name)).commit()
+            #expect(try store.loadAll().policies.isEmpty)
+        }
     }
 
     @Test func `is replaced and removed`() throws {
@@ -82,13 +101,15 @@ private func mode(_ path: String) throws -> Int? {
         try store.save(web)
         try store.save(shop)
         #expect(try store.loadAll().endpoints == [web])
-        try store.save(
-            policies: EncodedPolicies([FirewallPolicy(name: "a", selector: EndpointSelector())]), remove: [])
+        try store.prepare(
+            policies: EncodedPolicies([FirewallPolicy(name: "a", selector: EndpointSelector())]), remove: []
+        ).commit()
         let changed = FirewallPolicy(name: "a", selector: EndpointSelector(network: "shop"))
-        try store.save(
+        try store.prepare(
             policies: EncodedPolicies([changed, FirewallPolicy(name: "b", selector: EndpointSelector())]),
-            remove: ["c"])
-        try store.save(policies: EncodedPolicies([]), remove: ["b"])
+            remove: ["c"]
+        ).commit()
+        try store.prepare(policies: EncodedPolicies([]), remove: ["b"]).commit()
         #expect(try store.loadAll().policies == [changed])
         try store.delete(endpointIDs: [web.id])
         try store.delete(endpointIDs: [web.id])

@@ -20,19 +20,21 @@ extension FirewallPolicy {
         func rules(_ name: String, _ messages: [Forge_Network_V1_Rule]) throws(ModelError) -> [PolicyRule] {
             var rules: [PolicyRule] = []
             for (index, message) in messages.enumerated() {
-                let field = field("\(name)[\(index)]")
                 rules.append(
                     PolicyRule(
-                        peers: message.hasPeers ? try readPeers(message.peers, field + ".peers") : nil,
-                        ports: message.hasPorts ? try readPorts(message.ports, field + ".ports") : nil,
+                        peers: message.hasPeers
+                            ? try readPeers(message.peers) { field("\(name)[\(index)].peers") } : nil,
+                        ports: message.hasPorts
+                            ? try readPorts(message.ports) { field("\(name)[\(index)].ports") } : nil,
                         limit: message.hasLimit ? TrafficLimit(message.limit) : nil))
             }
             return rules
         }
-        let modes: [Forge_Network_V1_Policy.Mode: PolicyMode] = [
-            .unspecified: .enforce, .enforce: .enforce, .audit: .audit,
-        ]
-        guard let mode = modes[message.mode] else {
+        let mode: PolicyMode
+        switch message.mode {
+        case .unspecified, .enforce: mode = .enforce
+        case .audit: mode = .audit
+        case .UNRECOGNIZED:
             throw .invalid(field("mode"), "\(message.mode.rawValue)", "is neither enforce nor audit")
         }
         let limits = EndpointLimits(message.limits)
@@ -44,9 +46,10 @@ extension FirewallPolicy {
         self.init(
             name: message.name, selector: EndpointSelector(message.selector),
             directions: directions.isEmpty ? [.ingress, .egress] : directions,
-            allowPorts: message.hasAllowPorts ? try readPorts(message.allowPorts, field("allowPorts")) : nil,
+            allowPorts: message.hasAllowPorts
+                ? try readPorts(message.allowPorts) { field("allowPorts") } : nil,
             trustedPeers: message.hasTrustedPeers
-                ? try readPeers(message.trustedPeers, field("trustedPeers")) : nil,
+                ? try readPeers(message.trustedPeers) { field("trustedPeers") } : nil,
             rateLimit: message.hasRateLimit ? Int(message.rateLimit) : nil, limits: limits,
             ingress: try rules("ingress", message.ingress), egress: try rules("egress", message.egress),
             ingressDeny: try rules("ingressDeny", message.ingressDeny),
@@ -55,12 +58,13 @@ extension FirewallPolicy {
     }
 }
 
-private func readPorts(_ message: Forge_Network_V1_PortRanges, _ field: String) throws(ModelError)
+/// - Parameter path: names the field; asked for where something is wrong.
+private func readPorts(_ message: Forge_Network_V1_PortRanges, _ path: () -> String) throws(ModelError)
     -> [PortMatch]
 {
     var ranges: [PortMatch] = []
     for (index, range) in message.ranges.enumerated() {
-        let field = "\(field)[\(index)]"
+        var field: String { "\(path())[\(index)]" }
         guard range.name.isEmpty else {
             throw .invalid(field, range.name, "a native policy speaks of ports by number")
         }
@@ -85,14 +89,15 @@ private func readPorts(_ message: Forge_Network_V1_PortRanges, _ field: String) 
     return ranges
 }
 
-private func readPeers(_ message: Forge_Network_V1_Peers, _ field: String) throws(ModelError) -> [PolicyPeer]
+private func readPeers(_ message: Forge_Network_V1_Peers, _ path: () -> String) throws(ModelError)
+    -> [PolicyPeer]
 {
     var peers: [PolicyPeer] = []
     for (index, peer) in message.peers.enumerated() {
+        var field: String { "\(path())[\(index)]" }
         switch peer.kind {
         case .endpoints(let selector): peers.append(.endpoints(EndpointSelector(selector)))
         case .block(let block):
-            let field = "\(field)[\(index)]"
             var except: [CIDR] = []
             for text in block.except {
                 except.append(
@@ -103,10 +108,10 @@ private func readPeers(_ message: Forge_Network_V1_Peers, _ field: String) throw
         case .domain(let name):
             peers.append(
                 .domain(
-                    try parse("\(field)[\(index)]", name) { text throws(ParseError) in
+                    try parse(field, name) { text throws(ParseError) in
                         try DomainPattern(text)
                     }))
-        case nil: throw .invalid("\(field)[\(index)]", "", "must be endpoints, a block or a domain")
+        case nil: throw .invalid(field, "", "must be endpoints, a block or a domain")
         }
     }
     return peers
