@@ -36,7 +36,38 @@ struct PolicyTests {
             missing.replaceSubrange(13..<15, with: Array("db".utf8))
             #expect(hidden == missing)
         }
-        #expect(try fixture.ask("3.0.1.10.in-addr.arpa", .ptr)?.code == .nameError)
+    }
+
+    @Test func `a bare name and an address that may not be known look like those that nobody has`() throws {
+        let fixture = try ResolverFixture()
+        // Names outside are nobody's here.
+        _ = try fixture.ask("a.example")
+        fixture.decide(Verdict(.denied, coversEverything: true))
+        _ = try fixture.ask("db")
+        fixture.decide(Verdict(.denied, reason: .peer))
+        _ = fixture.take()
+        func answer(_ name: String, _ type: RecordType) throws -> [UInt8] {
+            try fixture.send(MessageBuilder.query(name, type, room: 1232))
+            return try #require(fixture.take().first).bytes
+        }
+        for type in [RecordType.a, .aaaa, .srv, .txt, .any, .soa] {
+            var missing = try answer("no", type)
+            missing.replaceSubrange(13..<15, with: Array("db".utf8))
+            #expect(try answer("db", type) == missing, "\(type)")
+        }
+        for type in [RecordType.ptr, .txt] {
+            var missing = try answer("9.0.1.10.in-addr.arpa", type)
+            missing[13] = UInt8(ascii: "3")
+            #expect(try answer("3.0.1.10.in-addr.arpa", type) == missing, "\(type)")
+        }
+        fixture.pass(milliseconds: 1000)
+        let denials = fixture.takeReports().flatMap { report -> [Denial] in
+            guard case .denied(let denials) = report else { return [] }
+            return denials
+        }
+        // Bare names of types that no host has are names outside.
+        #expect(denials.first { $0.name == DomainName("db") && $0.reason == .peer }?.count == 3)
+        #expect(denials.first { $0.name == DomainName("3.0.1.10.in-addr.arpa") }?.count == 2)
     }
 
     @Test func `a network that says so refuses openly, with the reason for who understands it`() throws {

@@ -44,16 +44,23 @@ extension Resolver {
     }
 
     /// A name that endpoints have.
-    func answerLocal(_ reply: ReplyContext, _ node: Int) {
+    /// - Returns: why the client is to be told as if none had it; nil where it has its answer, or waits for it.
+    func answerLocal(_ reply: ReplyContext, _ node: Int) -> DenialReason? {
         var targets = table.nodes[node].targets
         switch permission(reply, targets) {
-        case .asked: return
-        case .none(let reason): return denyByPolicy(reply, reason)
+        case .asked: return nil
+        case .none(let reason):
+            if refusal(of: reply.owner) == .nameError { return reason }
+            denyByPolicy(reply, reason)
+            return nil
         case .some(let allowed): targets = allowed
         case .all: break
         }
         countLocal(reply.owner)
-        if reply.query.type == .any { return answerAny(reply) }
+        if reply.query.type == .any {
+            answerAny(reply)
+            return nil
+        }
 
         begin(reply, .noError, authoritative: true)
         let first = targets.count > 1 ? table.turn(node) % targets.count : 0
@@ -79,11 +86,13 @@ extension Resolver {
         }
         if answers == 0 {
             // The answer has been begun: an empty one ends with the zone's SOA.
-            guard asked.isWithin(LocalNames.zone) else { return finish(reply, answers: 0) }
-            putZone()
-            return finish(reply, answers: 0, authority: 1)
+            let isOfZone = asked.isWithin(LocalNames.zone)
+            if isOfZone { putZone() }
+            finish(reply, answers: 0, authority: isOfZone ? 1 : 0)
+            return nil
         }
         finish(reply, answers: UInt16(truncatingIfNeeded: answers))
+        return nil
     }
 
     /// RFC 2782: priority and weight are the same for all, the order turns.
@@ -143,7 +152,10 @@ extension Resolver {
         }
         switch permission(reply, [NameTable.Target(endpoint: index, role: .host)]) {
         case .asked: return
-        case .none(let reason): return denyByPolicy(reply, reason)
+        case .none(let reason):
+            guard refusal(of: reply.owner) == .nameError else { return denyByPolicy(reply, reason) }
+            record(reply, reason)
+            return answerNothing(reply, .nameError)
         case .some, .all: break
         }
         countLocal(reply.owner)

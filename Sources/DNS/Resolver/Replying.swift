@@ -115,12 +115,17 @@ extension Resolver {
 
     /// Tells a client that it gets no answer, and counts why.
     func deny(_ reply: ReplyContext, _ code: ResponseCode, _ reason: DenialReason, _ error: ExtendedError?) {
-        count(reason, reply.owner)
         if code == .nameError {
             answerNothing(reply, code, error: error)
         } else {
             answer(reply, code: code, error: error)
         }
+        record(reply, reason)
+    }
+
+    /// Counts why a client gets no answer, and has it told.
+    func record(_ reply: ReplyContext, _ reason: DenialReason) {
+        count(reason, reply.owner)
         let client = reply.owner.isEndpoint ? endpoints[Int(reply.owner.index)].description.id : 0
         guard reply.owner != .trusted else { return }
         let isOfName = reason != .stranger && reason != .outstanding && reason != .upstream
@@ -129,13 +134,12 @@ extension Resolver {
 
     /// As the network of the client is told that it may not know.
     func denyByPolicy(_ reply: ReplyContext, _ reason: DenialReason) {
-        var refusal = Refusal.nameError
-        if reply.owner.isEndpoint {
-            refusal = networks[Int(endpoints[Int(reply.owner.index)].network)].description.refusal
-        }
-        // A name of the fabric that is hidden looks exactly like one that is not there.
-        let isHidden = refusal == .nameError && asked.isWithin(LocalNames.zone)
-        deny(reply, ResponseCode(rawValue: refusal.rawValue), reason, isHidden ? nil : .prohibited)
+        deny(reply, ResponseCode(rawValue: refusal(of: reply.owner).rawValue), reason, .prohibited)
+    }
+
+    func refusal(of owner: Owner) -> Refusal {
+        guard owner.isEndpoint else { return .nameError }
+        return networks[Int(endpoints[Int(owner.index)].network)].description.refusal
     }
 
     func count(_ reason: DenialReason, _ owner: Owner) {

@@ -40,15 +40,25 @@ extension Resolver {
 
         let network =
             owner.isEndpoint ? endpoints[Int(owner.index)].network : listeners[Int(client.listener)].network
-        if let node = table.find(asked, scope: 0) { return answerLocal(reply, node) }
-        if network >= 0, let node = table.find(asked, scope: UInt32(network) + 1) {
-            return answerLocal(reply, node)
+        // Why a name is hidden: it is served as one that is not there, so that nothing shows the difference.
+        var hidden: DenialReason?
+        if let node = table.find(asked, scope: 0)
+            ?? (network >= 0 ? table.find(asked, scope: UInt32(network) + 1) : nil)
+        {
+            hidden = answerLocal(reply, node)
+            if hidden == nil { return }
         }
-        if asked.isWithin(LocalNames.zone) { return answerWithinZone(reply, network) }
+        if asked.isWithin(LocalNames.zone) {
+            if let hidden { record(reply, hidden) }
+            return answerWithinZone(reply, network)
+        }
         if let address = ReverseName.address(asked), isInside(address) {
             return answerReverse(reply, address)
         }
-        if answerSpecial(reply) { return }
+        if answerSpecial(reply) {
+            if let hidden { record(reply, hidden) }
+            return
+        }
         serveOutside(reply, network, fresh)
     }
 
