@@ -25,6 +25,8 @@ let package = Package(
         .executableTarget(name: "floor"),
         // Short connections, and whom the server takes the client for.
         .executableTarget(name: "connections"),
+        // New names, and what is sent to their addresses.
+        .executableTarget(name: "lookups"),
         // Namespaces and first packets, on threads that Swift's runtime does not own.
         .target(name: "CBench"),
         // What the programs below have in common.

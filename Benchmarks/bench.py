@@ -3,9 +3,9 @@
 
 bench.py --bin DIRECTORY [--only ID] [--output FILE] [--list]
 
-DIRECTORY holds forge, forged, attach-bench, policy-bench, floor and connections, built with optimisation. Everything happens in a lab: network,
-process and mount namespaces of its own, in which the fabric is an ordinary user's. The exit status is 0 when every row
-holds.
+DIRECTORY holds forge, forged, attach-bench, policy-bench, floor, connections and lookups, built with optimisation.
+Everything happens in a lab: network, process and mount namespaces of its own, in which the fabric is an ordinary user's.
+The exit status is 0 when every row holds.
 """
 
 import argparse

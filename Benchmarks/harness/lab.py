@@ -13,7 +13,7 @@ import time
 MARK = "FORGE_BENCH_LAB"
 USER = "forge-lab"
 # What must have been built.
-PROGRAMS = ("forge", "forged", "attach-bench", "policy-bench", "floor", "connections")
+PROGRAMS = ("forge", "forged", "attach-bench", "policy-bench", "floor", "connections", "lookups")
 
 
 class Failure(Exception):
@@ -140,13 +140,24 @@ class Lab:
         roles = self.forge_json("status")["roles"]
         return next(role["pid"] for role in roles if role["name"] == "manager")
 
-    def fresh(self, network="bench", subnet="10.91.0.0/16", policy=True):
+    def proxy(self):
+        """The pid of the process that answers names; it is there soon after the first network that has some."""
+        found = []
+
+        def look():
+            found[:] = [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and name_of(pid) == "forged-proxy"]
+            return found
+
+        wait_until(look, "a proxy")
+        return found[0]
+
+    def fresh(self, network="bench", subnet="10.91.0.0/16", policy=True, dns=False):
         """A running fabric with one empty network and a policy in force for endpoints labelled bench=yes."""
         self.forge(*self.up)
         self.forge("network", "rm", network, "--force", check=False)
         # What a row that failed has left.
         self.attach_bench("forget")
-        self.forge("network", "create", network, "--subnet", subnet)
+        self.forge("network", "create", network, "--subnet", subnet, *(["--dns"] if dns else []))
         if policy:
             path = f"{self.directory}/home/policy.yaml"
             with open(path, "w", encoding="utf-8") as file:
@@ -165,6 +176,14 @@ egress:
   - to: [{labels: {bench: "yes"}}]
     ports: [5201/tcp, 9000/udp]
 """
+
+
+def name_of(pid):
+    try:
+        with open(f"/proc/{pid}/comm", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
 
 
 def settle():

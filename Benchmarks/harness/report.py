@@ -42,9 +42,9 @@ def measure(row, lab):
     result["ours"] = round(ours, 3)
     result["against"] = {name: None if figure is None else round(figure, 3) for name, figure in against.items()}
     other = row.bar if row.absolute else next(iter(against.values()))
-    if row.absolute and row.bar == 0:
-        # Nothing is what is asked for, and nothing has no ratio to itself.
-        result["holds"] = ours == 0
+    if row.absolute and not row.at_least and (row.bar == 0 or ours <= 0):
+        # Nothing, or less, has no ratio.
+        result["holds"] = ours <= row.bar
         return result
     if other is None or ours <= 0:
         result["problem"] = "the peer could not run: " + ", ".join(against)

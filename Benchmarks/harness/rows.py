@@ -2,7 +2,7 @@
 
 import statistics
 
-from . import peers, policy, ports, process, traffic
+from . import names, outside, peers, policy, ports, process, traffic
 from .report import Row
 
 ROUNDS = 5
@@ -78,6 +78,17 @@ ROWS = [
     Row("port-bulk-pasta", "the same, against pasta", "Gbit/s", ports.port_bulk_pasta, 1, at_least=True),
     Row("port-connections", "new connections through a published port, each seen from its own port, against slirp4netns",
         "1/s", ports.port_connections, 2, at_least=True),
+    Row("dns-dnsmasq", "250 local names, one processor for the server, against dnsmasq", "queries/s", names.dnsmasq, 1.5,
+        at_least=True),
+    Row("dns-unbound", "the same, against unbound", "queries/s", names.unbound, 2, at_least=True),
+    Row("dns-aardvark", "the same, against aardvark-dns", "queries/s", names.aardvark, 10, at_least=True),
+    Row("dns-p99", f"the time of a query at {names.OFFERED:,} a second, p99, against dnsmasq", "ms", names.dnsmasq_p99, 1),
+    Row("dns-cached-name-memory", "the resolver's memory, each cached name", "bytes", outside.cached_name, 300,
+        absolute=True),
+    Row("fqdn-first-packet", "first packets to addresses of 10,000 new names, sent at once, that arrive", "packets",
+        outside.first_packets, outside.CLIENTS * outside.EACH, at_least=True, absolute=True),
+    Row("attach-names", "one attach, with names and NAT, more than without, p50", "ms", outside.attach_names, 0.3,
+        absolute=True),
     Row("policy-scale", "round trip of a new connection, 100,000 policy elements against 10, p50", "us",
         policy.scale("new"), 1.1),
     Row("policy-scale-established", "round trip of an established one, 100,000 policy elements against 10, p50", "us",

@@ -1,0 +1,229 @@
+"""Rows on local names: queries a second, and the time that each takes, by our resolver and by those of others."""
+
+import json
+import os
+import statistics
+import subprocess
+import time
+
+from .lab import Failure, run, stop, wait_until
+
+COUNT = 250
+ROUNDS = 5
+SECONDS = 3
+# At most so many queries wait for an answer. More than 256 datagrams that wait at one of our sockets count as a flood.
+OUTSTANDING = 100
+# What all are offered where the time of a query is measured: less than any of them could answer, but for aardvark-dns.
+OFFERED = 20000
+# One processor answers, another asks.
+SERVER, CLIENT = "0", "1"
+UNBOUND = (".build/peers/unbound/usr/sbin/unbound", "/usr/sbin/unbound")
+AARDVARK = "/usr/lib/podman/aardvark-dns"
+
+measured = {}
+
+
+def names():
+    """Name and address of every record, the same for all."""
+    return [(f"host-{number}", f"10.91.7.{number}") for number in range(1, COUNT + 1)]
+
+
+class Ours:
+    """A network of 250 endpoints, whose names policy lets one more endpoint know."""
+
+    name = "ours"
+
+    def __init__(self, lab):
+        self.lab = lab
+        lab.fresh(dns=True)
+        lab.attach_bench("attach", "--network", "bench", "--label", "bench=yes", "--keep", "--prefix", "host",
+                         "--count", COUNT)
+        self.asker = lab.start_forge("run", "--network", "bench", "--label", "bench=yes", "--name", "asker", "--",
+                                     "sleep", "1000")
+        wait_until(lambda: lab.forge("endpoint", "inspect", "asker", check=False).returncode == 0, "asker")
+        self.address = gateway(json.loads(lab.forge("network", "inspect", "bench").stdout)[0])
+        run(["taskset", "--all-tasks", "--cpu-list", "--pid", SERVER, str(lab.proxy())])
+
+    def run(self, *command, **more):
+        return self.lab.forge("exec", "asker", "--", *command, **more)
+
+    def close(self):
+        stop(self.asker)
+        self.lab.forge("network", "rm", "bench", "--force", timeout=120)
+        self.lab.attach_bench("forget")
+
+
+class Pair:
+    """Two namespaces with a link between them: a client, and the servers that are not ours, each at its address."""
+
+    def __init__(self):
+        for name in ("names", "asker"):
+            run(["ip", "netns", "add", name])
+        commands = ["-n names link add eth0 type veth peer name eth0 netns asker",
+                    "-n asker addr add 10.93.0.1/24 dev eth0", "-n asker link set eth0 up", "-n names link set lo up"]
+        commands += [f"-n names addr add {kind.address}/24 dev eth0" for kind in OTHERS]
+        for command in (*commands, "-n names link set eth0 up"):
+            run(["ip", *command.split()])
+
+    def close(self):
+        for name in ("asker", "names"):
+            run(["ip", "netns", "del", name], check=False)
+
+
+class Other:
+    """A server in the pair, on one processor."""
+
+    def __init__(self, lab):
+        self.directory = f"{lab.directory}/{self.name}"
+        os.makedirs(self.directory, exist_ok=True)
+        self.log = open(f"{self.directory}/log", "w", encoding="utf-8")
+        self.process = subprocess.Popen(
+            ["ip", "netns", "exec", "names", "taskset", "--cpu-list", SERVER, *self.command()],
+            stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT)
+
+    def write(self, name, lines):
+        path = f"{self.directory}/{name}"
+        with open(path, "w", encoding="ascii") as file:
+            file.write("".join(f"{line}\n" for line in lines))
+        return path
+
+    def run(self, *command, **more):
+        return run(["ip", "netns", "exec", "asker", *command], **more)
+
+    def close(self):
+        stop(self.process)
+        self.log.close()
+
+
+class Dnsmasq(Other):
+    name, address = "dnsmasq", "10.93.0.11"
+
+    @staticmethod
+    def program():
+        return found("/usr/sbin/dnsmasq")
+
+    def command(self):
+        path = self.write("dnsmasq.conf", [
+            "no-resolv", "no-hosts", "cache-size=10000", "bind-interfaces", f"listen-address={self.address}",
+            "user=root", f"pid-file={self.directory}/pid", *(f"host-record={name},{address}" for name, address in names())])
+        return [self.program(), "--keep-in-foreground", "--log-facility=-", f"--conf-file={path}"]
+
+
+class Unbound(Other):
+    name, address = "unbound", "10.93.0.12"
+
+    @staticmethod
+    def program():
+        return found(*UNBOUND)
+
+    def command(self):
+        path = self.write("unbound.conf", [
+            "server:", "num-threads: 1", f"interface: {self.address}", "access-control: 0.0.0.0/0 allow", 'username: ""',
+            'chroot: ""', f"directory: {self.directory}", f"pidfile: {self.directory}/pid", "use-syslog: no",
+            'module-config: "iterator"', *(f'local-data: "{name}. A {address}"' for name, address in names()),
+            "remote-control:", "control-enable: no"])
+        return [self.program(), "-d", "-c", path]
+
+
+class Aardvark(Other):
+    name, address = "aardvark-dns", "10.93.0.13"
+
+    @staticmethod
+    def program():
+        return found(AARDVARK)
+
+    def command(self):
+        # As netavark writes it: where to listen, and one line for each container; who asks must be one of them.
+        containers = [(f"{number:064x}", address, name) for number, (name, address) in enumerate(names())]
+        containers.append(("f" * 64, "10.93.0.1", "asker"))
+        os.makedirs(f"{self.directory}/networks", exist_ok=True)
+        self.write("networks/bench", [
+            self.address, *(f"{container} {address}  {name}" for container, address, name in containers)])
+        return [self.program(), "--config", f"{self.directory}/networks", "--port", "53", "run"]
+
+
+OTHERS = (Dnsmasq, Unbound, Aardvark)
+
+
+def found(*paths):
+    return next((os.path.abspath(path) for path in paths if os.access(path, os.X_OK)), None)
+
+
+def gateway(network):
+    return next(address for address in network["gateways"] if ":" not in address).split("/")[0]
+
+
+def dnsperf(place, queries, *more):
+    """What dnsperf says, once every query has been answered with an address."""
+    result = place.run("taskset", "--cpu-list", CLIENT, "dnsperf", "-s", place.address, "-d", queries, "-q",
+                       str(OUTSTANDING), *map(str, more), timeout=120)
+    said = dict(line.strip().split(":", 1) for line in result.stdout.splitlines() if line.startswith("  ") and ":" in line)
+    codes = said.get("Response codes", "").split()
+    completed = int(said["Queries completed"].split()[0])
+    if codes[:1] != ["NOERROR"] or int(codes[1]) != completed or completed == 0:
+        raise Failure(f"{place.name}: of {said['Queries sent'].strip()} queries {completed} were answered: {codes}")
+    # A datagram may be lost on the way to anybody; more than that would be speed by shedding.
+    if int(said["Queries lost"].split()[0]) > completed // 10000:
+        raise Failure(f"{place.name}: {said['Queries lost'].strip()} queries were lost")
+    return said, result.stdout
+
+
+def per_second(place, queries):
+    return float(dnsperf(place, queries, "-l", SECONDS)[0]["Queries per second"])
+
+
+def p99(place, queries):
+    """Milliseconds that 99 of 100 queries took at most."""
+    _, text = dnsperf(place, queries, "-l", SECONDS, "-Q", OFFERED, "-v")
+    times = sorted(float(line.split()[-1]) for line in text.splitlines() if line.startswith("> NOERROR"))
+    if len(times) < OFFERED * SECONDS * 9 // 10:
+        raise Failure(f"{place.name}: only {len(times)} queries in {SECONDS} s, not {OFFERED} in one")
+    return times[len(times) * 99 // 100] * 1e3
+
+
+def measure(lab):
+    """Medians of all servers, by name, taken in turns; what is not installed is not among them."""
+    if measured:
+        return measured
+    queries = f"{lab.directory}/home/queries"
+    with open(queries, "w", encoding="ascii") as file:
+        file.write("".join(f"{name} A\n" for name, _ in names()))
+    os.chmod(queries, 0o644)
+    places, pair = [], Pair()
+    try:
+        places += [Ours(lab)] + [kind(lab) for kind in OTHERS if kind.program()]
+        time.sleep(2)
+        figures = {(place.name, figure): [] for place in places for figure in (per_second, p99)}
+        broken = {}
+        for place in places:
+            try:
+                dnsperf(place, queries, "-n", 4)
+            except (Failure, KeyError, subprocess.TimeoutExpired) as problem:
+                if place.name == "ours":
+                    raise
+                broken[place.name] = str(problem)
+        for number in range(ROUNDS):
+            # To and fro, so that what came before favours nobody.
+            for place in places if number % 2 == 0 else places[::-1]:
+                if place.name in broken:
+                    continue
+                figures[place.name, per_second].append(per_second(place, queries))
+                if place.name in ("ours", "dnsmasq"):
+                    figures[place.name, p99].append(p99(place, queries))
+    finally:
+        for place in places:
+            place.close()
+        pair.close()
+    measured.update({key: statistics.median(all) for key, all in figures.items() if all})
+    return measured
+
+
+def against(kind, figure=per_second):
+    def row(lab):
+        medians = measure(lab)
+        return medians["ours", figure], {kind.name: medians.get((kind.name, figure))}
+    return row
+
+
+dnsmasq, unbound, aardvark = (against(kind) for kind in OTHERS)
+dnsmasq_p99 = against(Dnsmasq, p99)
