@@ -3,13 +3,18 @@
 ///   lookups serve ADDRESS PORT
 ///
 /// answers names at ADDRESS, port 53: nNUMBER.anything has the address 198.18.0.0 plus NUMBER. Datagrams that come to
-/// PORT of that very address are counted, each NUMBER once. Prints one JSON object when it is told to end (SIGTERM).
+/// PORT of that very address are counted, each NUMBER once, and by themselves those of a NUMBER that nobody has asked for.
+/// Prints one JSON object when it is told to end (SIGTERM).
 ///
 ///   lookups ask RESOLVER FIRST COUNT PER_SECOND PORT
 ///
 /// asks RESOLVER for COUNT names from nFIRST on, no faster than PER_SECOND (0: as fast as it goes), each when the one
 /// before was answered. The moment an answer is there a datagram goes to PORT of its address (0: none does). Prints one
 /// JSON object.
+///
+///   lookups send FIRST COUNT PORT
+///
+/// sends the same datagrams without having asked.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -54,6 +59,9 @@ static size_t after_name(const uint8_t *message, size_t size, size_t at) {
     return 0;
 }
 
+/// By number: 1 if it was asked for, 2 if its datagram has come.
+static uint8_t known[NUMBERS];
+
 /// Makes an answer of a question in place; 0 if it is none.
 static size_t answer(uint8_t *message, size_t size) {
     size_t end = size < HEADER ? 0 : after_name(message, size, HEADER);
@@ -67,7 +75,9 @@ static size_t answer(uint8_t *message, size_t size) {
     memcpy(message + 4, (uint8_t[]){0, 1, 0, is_a, 0, 0, 0, 0}, 8);
     end += 4;
     if (!is_a) return end;
-    uint32_t address = htonl(first_address + (number & (NUMBERS - 1)));
+    if (number >= NUMBERS) return 0;
+    known[number] |= 1;
+    uint32_t address = htonl(first_address + number);
     memcpy(message + end, "\xc0\x0c\0\1\0\1\0\0\x0e\x10\0\4", 12);
     memcpy(message + end + 12, &address, 4);
     return end + 16;
@@ -95,8 +105,7 @@ static int32_t arrived(int sock) {
 }
 
 static int serve(const char *address, int port) {
-    static uint8_t seen[NUMBERS];
-    long answered = 0, count = 0, strays = 0;
+    long answered = 0, count = 0, unasked = 0;
     struct pollfd sockets[] = {{bound(address, DNS), POLLIN, 0}, {bound("0.0.0.0", port), POLLIN, 0}};
     struct sigaction action = {.sa_handler = end};
     sigset_t blocked, waiting;
@@ -116,11 +125,15 @@ static int serve(const char *address, int port) {
         }
         if (sockets[1].revents) {
             int32_t number = arrived(sockets[1].fd);
-            if (number < 0) strays++;
-            else if (!seen[number]) seen[number] = 1, count++;
+            if (number < 0 || !(known[number] & 1)) {
+                unasked++;
+            } else if (!(known[number] & 2)) {
+                known[number] |= 2;
+                count++;
+            }
         }
     }
-    printf("{\"answered\": %ld, \"arrived\": %ld, \"strays\": %ld}\n", answered, count, strays);
+    printf("{\"answered\": %ld, \"arrived\": %ld, \"unasked\": %ld}\n", answered, count, unasked);
     return 0;
 }
 
@@ -185,11 +198,26 @@ static int ask(const char *resolver, uint32_t first, uint32_t count, double rate
     return 0;
 }
 
+static int send_unasked(uint32_t first, uint32_t count, int port) {
+    int data = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    for (uint32_t number = first; number < first + count; number++) {
+        uint32_t payload = htonl(number);
+        struct sockaddr_in target = {.sin_family = AF_INET, .sin_port = htons(port)};
+        target.sin_addr.s_addr = htonl(first_address + number);
+        // Being refused at once is as good as being lost.
+        sendto(data, &payload, sizeof payload, 0, (struct sockaddr *)&target, sizeof target);
+    }
+    return 0;
+}
+
 int main(int count, char **arguments) {
     if (count == 4 && strcmp(arguments[1], "serve") == 0) return serve(arguments[2], atoi(arguments[3]));
     if (count == 7 && strcmp(arguments[1], "ask") == 0) {
         return ask(arguments[2], atoi(arguments[3]), atoi(arguments[4]), atof(arguments[5]), atoi(arguments[6]));
     }
-    fprintf(stderr, "usage: lookups serve ADDRESS PORT | ask RESOLVER FIRST COUNT PER_SECOND PORT\n");
+    if (count == 5 && strcmp(arguments[1], "send") == 0) {
+        return send_unasked(atoi(arguments[2]), atoi(arguments[3]), atoi(arguments[4]));
+    }
+    fprintf(stderr, "usage: lookups serve ADDRESS PORT | ask RESOLVER FIRST COUNT PER_SECOND PORT | send FIRST COUNT PORT\n");
     return 2;
 }
