@@ -3,8 +3,10 @@
 #include "cl_datagrams.h"
 
 #include <endian.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <netinet/udp.h>
 #include <string.h>
 #include <time.h>
 
@@ -67,19 +69,72 @@ int cl_receive_many(int fd, void *bytes, size_t room, struct cl_peer *peers, int
     return got;
 }
 
+static int is_same_peer(const struct cl_peer *one, const struct cl_peer *other) {
+    return one->low == other->low && one->high == other->high && one->port == other->port &&
+           one->scope == other->scope && one->family == other->family;
+}
+
+// How many datagrams from the first on go to one peer, all as long as the first, but for the last, which may be shorter.
+static int alike(size_t start, const size_t *ends, const struct cl_peer *peers, int count) {
+    const size_t length = ends[0] - start;
+    int found = 1;
+    // 65,507 bytes is the longest datagram, and what the kernel takes as segments of one is no longer.
+    while (length > 0 && found < count && is_same_peer(&peers[0], &peers[found]) &&
+           ends[found] - ends[found - 1] <= length && ends[found] > ends[found - 1] && ends[found] - start <= 65507) {
+        found++;
+        if (ends[found - 1] - ends[found - 2] < length) break;
+    }
+    return found;
+}
+
 int cl_send_many(int fd, const void *bytes, size_t start, const size_t *ends, const struct cl_peer *peers, int count) {
     struct mmsghdr messages[CL_BATCH];
     struct iovec parts[CL_BATCH];
     union address receivers[CL_BATCH];
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(uint16_t))];
+    } segments[CL_BATCH];
+    int groups[CL_BATCH];
+    int number = 0;
     if (count > CL_BATCH) count = CL_BATCH;
-    for (int i = 0; i < count; i++) {
-        parts[i] = (struct iovec){.iov_base = (char *)bytes + start, .iov_len = ends[i] - start};
-        start = ends[i];
-        socklen_t length = to_system(&receivers[i], &peers[i]);
-        messages[i].msg_hdr = (struct msghdr){
-            .msg_name = &receivers[i], .msg_namelen = length, .msg_iov = &parts[i], .msg_iovlen = 1};
+    for (int i = 0; i < count; number++) {
+        const int group = alike(start, ends + i, peers + i, count - i);
+        const uint16_t length = (uint16_t)(ends[i] - start);
+        socklen_t size = to_system(&receivers[number], &peers[i]);
+        groups[number] = group;
+        parts[number] = (struct iovec){.iov_base = (char *)bytes + start, .iov_len = ends[i + group - 1] - start};
+        messages[number].msg_hdr = (struct msghdr){
+            .msg_name = &receivers[number], .msg_namelen = size, .msg_iov = &parts[number], .msg_iovlen = 1};
+        if (group > 1) {
+            memset(&segments[number], 0, sizeof segments[number]);
+            segments[number].head =
+                (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof length), .cmsg_level = SOL_UDP, .cmsg_type = UDP_SEGMENT};
+            memcpy(CMSG_DATA(&segments[number].head), &length, sizeof length);
+            messages[number].msg_hdr.msg_control = &segments[number];
+            messages[number].msg_hdr.msg_controllen = sizeof segments[number];
+        }
+        start = ends[i + group - 1];
+        i += group;
     }
-    return sendmmsg(fd, messages, count, MSG_DONTWAIT | MSG_NOSIGNAL);
+    int sent = sendmmsg(fd, messages, number, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent < 0 && groups[0] > 1 && errno != EAGAIN) {
+        // Longer than the way is wide, or a device that makes no checksums: the first ones by themselves.
+        const size_t length = ends[0] - (size_t)((char *)parts[0].iov_base - (char *)bytes);
+        char *from = parts[0].iov_base, *end = from + parts[0].iov_len;
+        for (number = 0; from < end; number++) {
+            const size_t rest = (size_t)(end - from);
+            parts[number] = (struct iovec){.iov_base = from, .iov_len = rest < length ? rest : length};
+            messages[number].msg_hdr = (struct msghdr){
+                .msg_name = &receivers[0], .msg_namelen = messages[0].msg_hdr.msg_namelen, .msg_iov = &parts[number],
+                .msg_iovlen = 1};
+            from += parts[number].iov_len;
+        }
+        return sendmmsg(fd, messages, number, MSG_DONTWAIT | MSG_NOSIGNAL);
+    }
+    int total = sent < 0 ? sent : 0;
+    for (int i = 0; i < sent; i++) total += groups[i];
+    return total;
 }
 
 int cl_connect_peer(int fd, const struct cl_peer *peer) {

@@ -23,6 +23,7 @@ enum { CL_BATCH = 64 };
 int cl_receive_many(int fd, void *bytes, size_t room, struct cl_peer *peers, int32_t *lengths, int count);
 
 // sendmmsg(2): up to CL_BATCH datagrams that lie one behind the other, the first from `start` on, each up to `ends[i]`.
+// Datagrams of one length for one peer go down to the link as one piece, which the kernel cuts (UDP_SEGMENT of udp(7)).
 int cl_send_many(int fd, const void *bytes, size_t start, const size_t *ends, const struct cl_peer *peers, int count);
 
 // connect(2), and its undoing (AF_UNSPEC) with which a socket gives its port back.
