@@ -2,9 +2,9 @@ package import Model
 package import Netlink
 internal import Sys
 
-/// The fabric's address translation: the kernel's table that follows the networks.
+/// The fabric's address translation: the kernel's table that follows the networks and published ports.
 ///
-/// The table is there while some network has NAT, and nothing at all otherwise. Owned by one actor. Each
+/// The table is there while some network has NAT or some port is translated, and nothing at all otherwise. Owned by one actor. Each
 /// mutation is one nf_tables transaction: it is in force when the call returns, or nothing has changed.
 /// Connections that were translated before go on under their addresses, whatever becomes of the table.
 package struct NATPlane: ~Copyable {
@@ -12,7 +12,12 @@ package struct NATPlane: ~Copyable {
     /// Whether the table is ours alone to change (Linux 6.9).
     private let ownsTable: Bool
     private let bridgeGroup: UInt32
-    private var networks: [String: Network] = [:]
+    private var wanted = Wanted()
+    private struct Wanted {
+        var networks: [String: Network] = [:]
+        /// By what holds them.
+        var published: [String: [NATPublication]] = [:]
+    }
     /// A table is there that we could not take over as it is.
     private var isForeign = false
 
@@ -30,7 +35,11 @@ package struct NATPlane: ~Copyable {
     }
 
     /// What the kernel should hold.
-    package var ruleset: NATRuleset { NATRuleset(networks.values, bridgeGroup: bridgeGroup) }
+    package var ruleset: NATRuleset {
+        NATRuleset(
+            wanted.networks.values, published: Set(wanted.published.values.joined()), bridgeGroup: bridgeGroup
+        )
+    }
 
     private var table: NftTable {
         var table = NATRuleset.table
@@ -40,37 +49,44 @@ package struct NATPlane: ~Copyable {
 
     // MARK: Changes
 
-    /// Takes over the networks and makes the kernel follow, changing only what differs.
-    package mutating func start(_ networks: some Sequence<Network>) throws(NATError) {
-        for network in networks where network.nat { self.networks[network.id] = network }
+    /// Takes over networks and ports, those by endpoint, and makes the kernel follow, changing only what differs.
+    package mutating func start(
+        _ networks: some Sequence<Network>, published: [String: [NATPublication]] = [:]
+    ) throws(NATError) {
+        for network in networks where network.nat { wanted.networks[network.id] = network }
+        wanted.published = published
         try claim()
         try reconcile()
     }
 
     package mutating func addNetwork(_ network: Network) throws(NATError) {
         guard network.nat else { return }
-        try change("network \(network.name)") { $0[network.id] = network }
+        try change("network \(network.name)") { $0.networks[network.id] = network }
     }
 
     package mutating func removeNetwork(id: String) throws(NATError) {
-        guard let network = networks[id] else { return }
-        try change("network \(network.name)") { $0[id] = nil }
+        guard let network = wanted.networks[id] else { return }
+        try change("network \(network.name)") { $0.networks[id] = nil }
     }
 
-    private mutating func change(_ context: String, _ edit: (inout [String: Network]) -> Void)
-        throws(NATError)
-    {
+    /// Leads these ports, and no others, to an endpoint.
+    package mutating func publish(_ ports: [NATPublication], to endpointID: String) throws(NATError) {
+        guard ports != wanted.published[endpointID] ?? [] else { return }
+        try change("published ports") { $0.published[endpointID] = ports.isEmpty ? nil : ports }
+    }
+
+    private mutating func change(_ context: String, _ edit: (inout Wanted) -> Void) throws(NATError) {
         let old = ruleset
-        let before = networks
-        edit(&networks)
+        let before = wanted
+        edit(&wanted)
         let new = ruleset
         do throws(NATError) {
-            guard !new.isEmpty else { return try remove(context) }
+            guard !new.isEmpty else { return old.isEmpty ? () : try remove(context) }
             var batch = NftBatch()
             if old.isEmpty { new.build(table, in: &batch) } else { new.change(from: old, in: &batch) }
             try commit(batch, context)
         } catch {
-            networks = before
+            wanted = before
             throw error
         }
     }
@@ -133,7 +149,7 @@ package struct NATPlane: ~Copyable {
         }
         for (set, elements) in wanted.elements {
             func marks(_ elements: [NftElement]) -> Set<Mark> {
-                Set(elements.map { Mark(key: $0.key, isEnd: $0.isIntervalEnd) })
+                Set(elements.map { Mark(key: $0.key, isEnd: $0.isIntervalEnd, data: $0.data) })
             }
             // The kernel may list the beginning of everything as the end of nothing.
             let present = marks(try socket.elements(of: set)).filter {
@@ -147,6 +163,7 @@ package struct NATPlane: ~Copyable {
     private struct Mark: Hashable {
         let key: [UInt8]
         let isEnd: Bool
+        let data: [UInt8]?
     }
 
     // MARK: Whose the table is

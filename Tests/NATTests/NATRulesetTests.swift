@@ -24,7 +24,8 @@ import Wire
                 try network("a", ["10.1.0.0/24", "fd00:1::/64"], nat: true),
                 try network("b", ["10.1.1.0/24"], nat: true), try network("c", ["10.2.0.0/24"], nat: false),
             ], bridgeGroup: 7)
-        #expect(ruleset.elements.map(\.set.name) == ["sources4", "sources6"])
+        #expect(ruleset.elements.map(\.set.name).prefix(2) == ["sources4", "sources6"])
+        #expect(ruleset.elements.dropFirst(2).allSatisfy { $0.elements.isEmpty })
         #expect(
             ruleset.elements[0].elements == [
                 NftElement(key: [10, 1, 0, 0]), NftElement(key: [10, 1, 1, 0], isIntervalEnd: true),
@@ -39,8 +40,9 @@ import Wire
 
     @Test func `what leaves by one of our bridges is not translated, whatever its source`() throws {
         let rules = NATRuleset([try network("a", ["10.1.0.0/24"], nat: true)], bridgeGroup: 0x0102_0304).rules
-        #expect(rules.count == 2)
-        for rule in rules {
+        let outward = rules.filter { $0.comment == "from a network that may be left, to the outside" }
+        #expect(outward.count == 2)
+        for rule in outward {
             let group = rule.expressions.firstIndex(of: .meta(.oifgroup, .r(0)))
             let place = try #require(group)
             guard case .cmp(.neq, _, let bytes) = rule.expressions[place + 1] else {

@@ -97,6 +97,16 @@ package struct ConntrackEntry: Hashable, Sendable {
     }
 }
 
+extension ConntrackEntry {
+    /// Where the connection was led to: where it was begun to, but for destination NAT.
+    package var destination: IPAddress {
+        status.contains(.destinationNAT) ? reply.source : original.destination
+    }
+    package var destinationPort: UInt16? {
+        status.contains(.destinationNAT) ? reply.sourcePort : original.destinationPort
+    }
+}
+
 /// A connection's beginning, change or end.
 package struct ConntrackEvent: Hashable, Sendable {
     package enum Kind: Hashable, Sendable {

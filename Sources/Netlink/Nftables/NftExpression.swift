@@ -1,3 +1,5 @@
+package import Wire
+
 /// One step of a rule.
 ///
 /// Lengths follow from the byte arrays. Numbers are bytes as the kernel holds them in registers: packet
@@ -37,6 +39,12 @@ package indirect enum NftExpression: Hashable, Sendable {
     /// Gives a connection's packets the address of the interface that they leave by (and another source port
     /// where it has to). For chains of type "nat" at the postrouting hook.
     case masquerade
+    /// Loads what the destination address is to this host, as `rtm_type` of linux/rtnetlink.h: four bytes in host
+    /// order, 2 for one of its own.
+    case destinationType(NftRegister)
+    /// Leads a connection to another address and port, each in a register. For chains of type "nat" at the
+    /// prerouting and output hooks.
+    case destinationNAT(IPFamily, address: NftRegister, port: NftRegister)
     /// Drops, and tells the sender.
     case reject(NftReject)
 }

@@ -55,6 +55,8 @@ extension NftExpression {
         case .log: "log"
         case .notrack: "notrack"
         case .masquerade: "masq"
+        case .destinationType: "fib"
+        case .destinationNAT: "nat"
         case .reject: "reject"
         }
     }
@@ -140,6 +142,17 @@ extension NftExpression {
                 writer.attributeBE(Reject.type, UInt32(2))
                 writer.attributeBE(Reject.code, code)
             }
+        case .destinationType(let register):
+            writer.register(Fib.destination, register)
+            // NFT_FIB_RESULT_ADDRTYPE, NFTA_FIB_F_DADDR
+            writer.attributeBE(Fib.result, UInt32(3))
+            writer.attributeBE(Fib.flags, UInt32(2))
+        case .destinationNAT(let family, let address, let port):
+            // NFT_NAT_DNAT; NFPROTO_IPV4, NFPROTO_IPV6
+            writer.attributeBE(NAT.type, UInt32(1))
+            writer.attributeBE(NAT.family, UInt32(family == .v4 ? 2 : 10))
+            writer.register(NAT.address, address)
+            writer.register(NAT.port, port)
         // Without flags and ports, a masquerade has nothing to say.
         case .counter, .notrack, .masquerade:
             break
@@ -229,6 +242,17 @@ private enum Log {
     static let group: UInt16 = 1
     static let prefix: UInt16 = 2
     static let snaplen: UInt16 = 3
+}
+private enum Fib {
+    static let destination: UInt16 = 1
+    static let result: UInt16 = 2
+    static let flags: UInt16 = 3
+}
+private enum NAT {
+    static let type: UInt16 = 1
+    static let family: UInt16 = 2
+    static let address: UInt16 = 3
+    static let port: UInt16 = 5
 }
 private enum Reject {
     static let type: UInt16 = 1

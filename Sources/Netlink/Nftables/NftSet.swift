@@ -22,6 +22,11 @@ package struct NftDataType: RawRepresentable, Hashable, Sendable {
     package static let devGroup = NftDataType(rawValue: 35)
     package static let ifname = NftDataType(rawValue: 41)
 
+    /// nft's number for a concatenation: six bits a part.
+    package static func concatenation(_ parts: [NftDataType]) -> NftDataType {
+        NftDataType(rawValue: parts.reduce(0) { $0 << 6 | $1.rawValue })
+    }
+
     /// Values of the kernel's own making are in host order.
     var isHostOrder: Bool {
         [.nfProto, .mark, .ifindex, .ctState, .ctDirection, .ctStatus, .pktType, .devGroup, .ifname, .string]
@@ -128,10 +133,9 @@ package struct NftSet: Hashable, Sendable {
         return flags
     }
 
-    /// nft's number for a concatenation: six bits a part.
     private var encodedKeyType: UInt32 {
         if isOrderedBytes { return NftDataType.etherAddr.rawValue }
-        return keyType.reduce(0) { $0 << 6 | $1.rawValue }
+        return NftDataType.concatenation(keyType).rawValue
     }
 
     /// Notes that nft prints the set by.

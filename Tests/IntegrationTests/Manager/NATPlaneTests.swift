@@ -51,6 +51,38 @@ import Wire
         #expect(try !plane.reconcile())
     }
 
+    @Test(arguments: [true, false])
+    func `the table is there while a port is translated`(_ owned: Bool) throws {
+        let namespace = try LabNamespace()
+        var plane = try namespace.inside { try NATPlane(ownsTable: owned, bridgeGroup: 7) }
+        try plane.start([])
+        #expect(try ruleset(namespace) == "")
+        let addresses = [try IPAddress("10.1.0.2"), try IPAddress("fd00::2")]
+        func translations(_ texts: String...) throws -> [NATPublication] {
+            try PublishedPort.parse(texts).flatMap { NATPublication.all($0, to: addresses) }
+        }
+        try plane.publish(try translations("8080:80", "192.0.2.1:53/udp"), to: "a")
+        let text = try ruleset(namespace)
+        for part in [
+            "type nat hook prerouting priority dstnat", "fib daddr type local",
+            "tcp . 8080 : 10.1.0.2 . 80", "tcp . 8080 : fd00::2 . 80", "192.0.2.1 . udp . 53 : 10.1.0.2 . 53",
+            "10.1.0.2 . 10.1.0.2",
+        ] {
+            #expect(text.contains(part), "\(part) in \(text)")
+        }
+        #expect(try !plane.reconcile(), "the kernel holds what it should")
+        // Another place for the same port, in one step.
+        try plane.publish(try translations("8080:81", "[2001:db8::1]:53:54/udp"), to: "a")
+        #expect(try !plane.reconcile())
+        let changed = try ruleset(namespace)
+        #expect(
+            changed.contains("tcp . 8080 : 10.1.0.2 . 81") && !changed.contains("192.0.2.1"), "\(changed)")
+        try plane.publish([], to: "a")
+        #expect(try ruleset(namespace) == "")
+        try plane.publish([], to: "b")
+        #expect(try !plane.reconcile())
+    }
+
     @Test func `what somebody did to a table that is not ours alone is mended`() throws {
         let namespace = try LabNamespace()
         var plane = try namespace.inside { try NATPlane(ownsTable: false, bridgeGroup: 7) }
