@@ -160,7 +160,9 @@ extension PolicyCompiler {
         let sender = owners[source].flatMap { endpoints[$0] }
         let receiver = owners[destination].flatMap { endpoints[$0] }
         if let sender, sender.id == receiver?.id { return [.allow] }
-        if isIsolated((source, sender), (destination, receiver)) { return [.isolation] }
+        let isPublished =
+            sender == nil && receiver?.publishes(FlowTransport(number: l4proto, port: port)) ?? false
+        if !isPublished, isIsolated((source, sender), (destination, receiver)) { return [.isolation] }
         let point = UInt32(l4proto) << 16 | UInt32(port)
         for (side, peer) in [(sender, destination), (receiver, source)] {
             guard let side, quarantines[side.id] != nil else { continue }

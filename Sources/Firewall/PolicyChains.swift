@@ -70,6 +70,14 @@ struct PolicyChains {
                 $0.rule(
                     "out of an isolated network", .meta(.iifname, .r(0)),
                     .lookup(set: KernelLayout.closedBridges.name, key: .r(0)), .verdict(.goto("isolated"))),
+                // IPS_DST_NAT: somebody outside asked for a port of the host's. In a rootless fabric no packet has it.
+                $0.rule(
+                    "from outside, to a published port",
+                    .meta(.iifname, .r(0)), .lookup(set: bridges, key: .r(0), inverted: true),
+                    .ct(.status, .r(0)),
+                    .bitwise(
+                        source: .r(0), destination: .r(0), mask: nativeBytes(1 << 5), xor: nativeBytes(0)),
+                    .cmp(.neq, .r(0), nativeBytes(0)), .verdict(.goto("policy"))),
                 $0.rule(
                     "into an isolated network", .meta(.oifname, .r(0)),
                     .lookup(set: KernelLayout.closedBridges.name, key: .r(0)), .verdict(.goto("isolated"))),

@@ -36,11 +36,14 @@ public struct Endpoint: Hashable, Sendable, Codable {
     public let ports: [NamedPort]
     /// Further names that the network's resolver knows it by, DNS labels; endpoints may share one.
     public let aliases: [String]
+    /// Ports of the host that lead here.
+    public var published: [Publication]
 
     public init(
         id: String, containerID: String, networkID: String, name: String, labels: Labels,
         addresses: [IPAddress], mac: MACAddress, segment: Int = 0, interfaceName: String,
-        namespace: NamespaceReference, ports: [NamedPort] = [], aliases: [String] = []
+        namespace: NamespaceReference, ports: [NamedPort] = [], aliases: [String] = [],
+        published: [Publication] = []
     ) {
         self.id = id
         self.containerID = containerID
@@ -54,6 +57,7 @@ public struct Endpoint: Hashable, Sendable, Codable {
         self.namespace = namespace
         self.ports = ports
         self.aliases = aliases
+        self.published = published
     }
 
     public func address(_ family: IPFamily) -> IPAddress? { addresses.first { $0.family == family } }

@@ -118,6 +118,11 @@ public struct Flow: Hashable, Sendable {
         self.transport = transport
     }
 
+    /// Comes from outside the fabric to a port that is published: isolation does not come between them.
+    var isToPublishedPort: Bool {
+        source.member == nil && destination.member?.endpoint.publishes(transport) ?? false
+    }
+
     /// One side is an endpoint and the other its network's gateway: isolation does not come between them.
     var isWithGateway: Bool {
         switch (source.member, destination.member) {

@@ -96,7 +96,11 @@ public struct PolicySet: Sendable {
         let destination = flow.destination.member
         if source == nil, destination == nil { return .denied(.noEndpoint) }
         if let source, source.endpoint.id == destination?.endpoint.id { return .sameEndpoint }
-        if !flow.isWithGateway, let reason = Isolation.denial(source, destination) { return .denied(reason) }
+        if !flow.isWithGateway, !flow.isToPublishedPort,
+            let reason = Isolation.denial(source, destination)
+        {
+            return .denied(reason)
+        }
         if let reason = source?.quarantined(from: flow.destination, flow.transport)
             ?? destination?.quarantined(from: flow.source, flow.transport)
         {

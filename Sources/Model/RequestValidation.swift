@@ -184,6 +184,13 @@ extension EndpointRequest {
             }
             throw differ("aliases", text(existing.aliases), text(aliases))
         }
+        let others = existing.published.map(\.port)
+        if !published.isEmpty, Set(published) != Set(others) {
+            func text(_ ports: [PublishedPort]) -> String {
+                ports.isEmpty ? "none" : ports.map(\.description).joined(separator: ", ")
+            }
+            throw differ("published ports", text(others), text(published))
+        }
     }
 
     private func text(_ labels: Labels) -> String {

@@ -60,12 +60,14 @@ public struct EndpointRequest: Hashable, Sendable {
     public var ports: [NamedPort]
     /// Further names that the network's resolver knows the endpoint by, DNS labels; endpoints may share one.
     public var aliases: [String]
+    /// Ports of the host that are to lead to it.
+    public var published: [PublishedPort]
 
     public init(
         network: String, containerID: String, namespace: NamespaceSource, name: String? = nil,
         labels: Labels = [:],
         addresses: [IPAddress] = [], mac: MACAddress? = nil, interfaceName: String? = nil,
-        ports: [NamedPort] = [], aliases: [String] = []
+        ports: [NamedPort] = [], aliases: [String] = [], published: [PublishedPort] = []
     ) {
         self.network = network
         self.containerID = containerID
@@ -77,6 +79,7 @@ public struct EndpointRequest: Hashable, Sendable {
         self.interfaceName = interfaceName
         self.ports = ports
         self.aliases = aliases
+        self.published = published
     }
 }
 

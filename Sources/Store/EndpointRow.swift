@@ -7,13 +7,13 @@ internal import Wire
 enum EndpointRow {
     private static let columns = """
         id, network_id, container_id, name, labels, addresses, mac, segment, interface,
-        ns_path, ns_device, ns_inode, ports, aliases
+        ns_path, ns_device, ns_inode, ports, aliases, published
         """
 
     static let select = "SELECT \(columns) FROM endpoints ORDER BY id"
 
     static let upsert = """
-        INSERT OR REPLACE INTO endpoints (\(columns)) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        INSERT OR REPLACE INTO endpoints (\(columns)) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         """
 
     static func arguments(_ endpoint: Endpoint) -> StatementArguments {
@@ -27,6 +27,7 @@ enum EndpointRow {
             Int64(bitPattern: endpoint.namespace.device), Int64(bitPattern: endpoint.namespace.inode),
             endpoint.ports.map(\.description).joined(separator: ","),
             endpoint.aliases.joined(separator: ","),
+            endpoint.published.map(\.description).joined(separator: ","),
         ]
     }
 
@@ -41,6 +42,7 @@ enum EndpointRow {
             namespace: NamespaceReference(
                 path: row[9], device: UInt64(bitPattern: row[10]), inode: UInt64(bitPattern: row[11])),
             ports: try (row[12] as String).split(separator: ",").map { try NamedPort($0) },
-            aliases: (row[13] as String).split(separator: ",").map(String.init))
+            aliases: (row[13] as String).split(separator: ",").map(String.init),
+            published: try (row[14] as String).split(separator: ",").map { try Publication($0) })
     }
 }

@@ -60,6 +60,9 @@ enum Schema {
                     CREATE INDEX told_names_by_end ON told_names (until);
                     """)
         }
+        migrator.registerMigration("v6") { db in
+            try db.execute(sql: "ALTER TABLE endpoints ADD COLUMN published TEXT NOT NULL DEFAULT ''")
+        }
         return migrator
     }
 }

@@ -34,7 +34,14 @@ private func endpoint(_ name: String, in network: Network) throws -> Endpoint {
         labels: ["app": name], addresses: [try IPAddress("10.0.0.2"), try IPAddress("fd00::2")],
         mac: try MACAddress("02:00:00:00:00:01"), interfaceName: "eth0",
         namespace: NamespaceReference(path: "/proc/1/ns/net", device: 4, inode: .max),
-        aliases: ["old-\(name)", "shared"])
+        aliases: ["old-\(name)", "shared"],
+        published: [
+            Publication(id: 7, port: try PublishedPort(hostPort: 8080, endpointPort: 80)),
+            Publication(
+                id: .max,
+                port: try PublishedPort(
+                    address: try IPAddress("2001:db8::1"), hostPort: 53, endpointPort: 5353, transport: .udp)),
+        ])
 }
 
 private func mode(_ path: String) throws -> Int? {
