@@ -26,6 +26,10 @@ package protocol FabricControl: Sendable {
     /// Those of one network, or all where `network` is nil.
     func endpoints(network: String?) async throws -> [NetworkMember]
 
+    /// Leads ports of the host to an endpoint: all of them, or none.
+    func publish(_ ports: [PublishedPort], to endpoint: String) async throws -> NetworkMember
+    /// Ends that. `ModelError.notFound` for a port that is not published there.
+    func unpublish(_ ports: [PublishedPort], from endpoint: String) async throws -> NetworkMember
     /// Keys of `remove` that are not there are no error.
     func relabel(endpoint: String, set: Labels, remove: [String]) async throws -> NetworkMember
     func relabel(network: String, set: Labels, remove: [String]) async throws -> Network

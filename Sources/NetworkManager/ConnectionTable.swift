@@ -9,7 +9,7 @@ internal import Wire
 /// once, and followed by the kernel's news of beginnings and ends, which wait in a socket until somebody
 /// asks. Where news were lost, more than the socket holds, it is read again.
 struct ConnectionTable: ~Copyable {
-    /// A connection as the side that began it sees it.
+    /// A connection from the side that began it to the one that it was led to.
     struct Flow: Hashable, Sendable {
         let source: IPAddress
         let destination: IPAddress
@@ -19,9 +19,9 @@ struct ConnectionTable: ~Copyable {
 
         init(_ entry: ConntrackEntry) {
             source = entry.original.source
-            destination = entry.original.destination
+            destination = entry.destination
             l4proto = entry.original.l4proto
-            destinationPort = entry.original.destinationPort ?? 0
+            destinationPort = entry.destinationPort ?? 0
         }
     }
 
@@ -48,8 +48,7 @@ struct ConnectionTable: ~Copyable {
         try follow()
         if let known { return known.entries(of: addresses) }
         return try read().filter { entry in
-            addresses.map { $0.contains(entry.original.source) || $0.contains(entry.original.destination) }
-                ?? true
+            addresses.map { $0.contains(entry.original.source) || $0.contains(entry.destination) } ?? true
         }
     }
 
@@ -150,7 +149,7 @@ private struct KnownConnections {
     mutating func insert(_ entry: ConntrackEntry) {
         let key = Key(entry)
         guard entries.updateValue(entry, forKey: key) == nil else { return }
-        for address in Set([key.tuple.source, key.tuple.destination]) {
+        for address in Set([key.tuple.source, entry.destination]) {
             keys[address, default: []].insert(key)
         }
     }
@@ -163,9 +162,9 @@ private struct KnownConnections {
     mutating func remove(_ entry: ConntrackEntry) {
         let key = Key(entry)
         // A later connection may have the tuple by now.
-        guard entries[key]?.id == entry.id else { return }
+        guard let known = entries[key], known.id == entry.id else { return }
         entries[key] = nil
-        for address in [key.tuple.source, key.tuple.destination] {
+        for address in Set([key.tuple.source, known.destination]) {
             keys[address]?.remove(key)
             if keys[address]?.isEmpty ?? false { keys[address] = nil }
         }

@@ -2,6 +2,7 @@ internal import Bridge
 internal import Firewall
 internal import Logging
 public import Model
+internal import NAT
 internal import Namespaces
 internal import Netlink
 internal import Store
@@ -88,13 +89,18 @@ extension NetworkManager {
         }
         directory.insert(endpoint)
         tellName(of: endpoint, in: network)
+        do { try publish(request.published, to: endpoint) } catch {
+            _ = remove(endpoint)
+            throw error
+        }
         log.info(
             "endpoint attached",
             metadata: [
                 "endpoint": "\(network.name)/\(endpoint.name)",
                 "addresses": "\(endpoint.addresses.map(\.description).joined(separator: ","))",
             ])
-        return Assignment(member: try directory.member(endpoint), manager: self)
+        let attached = directory.endpoints[endpoint.id] ?? endpoint
+        return Assignment(member: try directory.member(attached), manager: self)
     }
 
     /// Takes a container out of one network, or out of all where `network` is nil. What is gone already is no
@@ -145,6 +151,8 @@ extension NetworkManager {
         if let network = directory.networks[endpoint.networkID] {
             do { try bridge.detach(endpoint, network: network) } catch { failures.append(error) }
         }
+        do { try nat.publish([], to: endpoint.id) } catch { failures.append(error) }
+        withdraw(directory.endpoints[endpoint.id]?.published ?? [])
         do { try firewall.removeEndpoint(id: endpoint.id) } catch { failures.append(error) }
         forgetName(of: endpoint)
         // The address may be given to another: none of its connections may live on.

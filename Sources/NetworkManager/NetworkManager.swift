@@ -77,6 +77,9 @@ public actor NetworkManager {
     var flows: FlowMonitor?
     var departed = DepartedMembers()
     var names = NameDesk()
+    var ports = PortDesk()
+    /// What the proxy's host was told last.
+    var toldProxyHost: Bool?
 
     /// Opens the store, adopts what the kernel already holds, and mends what is not as recorded.
     ///
@@ -96,7 +99,7 @@ public actor NetworkManager {
         try startWatching()
         endExpiredQuarantines()
         startFlows()
-        try startNames()
+        startProxy()
     }
 
     /// Stops watching the kernel. Networks and connections stay as they are, for the next manager to adopt.

@@ -44,6 +44,7 @@ extension NetworkManager {
         directory.insert(network)
         allocators[network.id] = EndpointAllocator(network)
         tellUplink()
+        followSubnets()
         log.info("network made", metadata: ["network": "\(network.name)", "id": "\(network.id.prefix(12))"])
         return network
     }
@@ -70,6 +71,7 @@ extension NetworkManager {
         directory.removeNetwork(id: network.id)
         endNames(of: network)
         tellUplink()
+        followSubnets()
         allocators[network.id] = nil
         bridges[network.id] = nil
         log.info("network removed", metadata: ["network": "\(network.name)"])

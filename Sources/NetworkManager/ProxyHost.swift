@@ -1,3 +1,4 @@
+package import Namespaces
 package import Sys
 
 /// The lines from a manager to a proxy: whoever is given them closes them.
@@ -22,4 +23,7 @@ package protocol ProxyHost: Sendable {
     var proxies: AsyncStream<ProxyLines?> { get }
     /// The manager needs a proxy from now on, or none any more.
     func needProxy(_ isNeeded: Bool)
+    /// Opens a port of the host's; a stream listens.
+    /// - Throws: `SystemError` as bind(2) has it.
+    func openPort(_ port: HostPort) throws -> Descriptor
 }

@@ -54,17 +54,20 @@ extension NetworkManager {
         for endpoint in recorded.endpoints where directory.networks[endpoint.networkID] != nil {
             directory.insert(endpoint)
             allocators[endpoint.networkID]?.insert(endpoint)
+            for publication in endpoint.published { ports.insert(publication, of: endpoint.id) }
         }
         // Rules first: links that are there already are judged by them from here on.
         try firewall.start(
             networks: Array(directory.networks.values), endpoints: Array(directory.endpoints.values),
             policies: Array(directory.policies.values), quarantines: recorded.quarantines,
             told: names.told.entries.mapValues { $0.mapValues { Set($0.names.keys) } })
-        try nat.start(directory.networks.values)
+        try nat.start(
+            directory.networks.values, published: directory.endpoints.mapValues { translations(of: $0) })
         for network in directory.networks.values { try ensureBridges(network) }
         try mendLinks()
         try mendShapes()
         try removeStrangers()
+        try adoptPorts()
         // What an earlier manager had recorded and not come to.
         try cutDisallowedConnections(of: nil)
         try markConnections(false)
@@ -76,6 +79,7 @@ extension NetworkManager {
         try cutIfDue()
         if try firewall.reconcile() { log.warning("rules were not as recorded and have been mended") }
         try mendTranslation()
+        try mendPorts()
         for network in directory.networks.values { try ensureBridges(network) }
         try mendLinks()
         try mendShapes()

@@ -78,6 +78,27 @@ public nonisolated struct Forge_Network_V1_NamedPort: Sendable {
   public init() {}
 }
 
+/// A port of the host that leads to a port of an endpoint.
+public nonisolated struct Forge_Network_V1_PublishedPort: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The host's address that it is published on; empty for all of both families.
+  public var address: String = String()
+
+  public var hostPort: UInt32 = 0
+
+  public var endpointPort: UInt32 = 0
+
+  /// TCP or UDP.
+  public var `protocol`: Forge_Network_V1_Protocol = .unspecified
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
 /// One container's place in one network.
 public nonisolated struct Forge_Network_V1_Endpoint: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
@@ -185,6 +206,12 @@ public nonisolated struct Forge_Network_V1_Endpoint: @unchecked Sendable {
   public var searchDomains: [String] {
     get {_storage._searchDomains}
     set {_uniqueStorage()._searchDomains = newValue}
+  }
+
+  /// Ports of the host that lead here, as long as the endpoint is there.
+  public var published: [Forge_Network_V1_PublishedPort] {
+    get {_storage._published}
+    set {_uniqueStorage()._published = newValue}
   }
 
   /// Present while the endpoint is quarantined.
@@ -305,6 +332,81 @@ public nonisolated struct Forge_Network_V1_UnquarantineEndpointResponse: Sendabl
   fileprivate var _endpoint: Forge_Network_V1_Endpoint? = nil
 }
 
+public nonisolated struct Forge_Network_V1_PublishPortsRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Name, network/name, container id, id or unambiguous id prefix.
+  public var name: String = String()
+
+  /// Each `[ADDRESS:][HOST:]PORT[/tcp|/udp]`, an IPv6 address in brackets, ports perhaps ranges: `8080:80`,
+  /// `127.0.0.1:5353:53/udp`, `8000-8010`. At most 1024 ports in all; those that are published already stay so.
+  public var ports: [String] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Forge_Network_V1_PublishPortsResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var endpoint: Forge_Network_V1_Endpoint {
+    get {_endpoint ?? Forge_Network_V1_Endpoint()}
+    set {_endpoint = newValue}
+  }
+  /// Returns true if `endpoint` has been explicitly set.
+  public var hasEndpoint: Bool {self._endpoint != nil}
+  /// Clears the value of `endpoint`. Subsequent reads from it will return its default value.
+  public mutating func clearEndpoint() {self._endpoint = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _endpoint: Forge_Network_V1_Endpoint? = nil
+}
+
+public nonisolated struct Forge_Network_V1_UnpublishPortsRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// As in PublishPortsRequest.
+  public var name: String = String()
+
+  /// As they were published.
+  public var ports: [String] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Forge_Network_V1_UnpublishPortsResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var endpoint: Forge_Network_V1_Endpoint {
+    get {_endpoint ?? Forge_Network_V1_Endpoint()}
+    set {_endpoint = newValue}
+  }
+  /// Returns true if `endpoint` has been explicitly set.
+  public var hasEndpoint: Bool {self._endpoint != nil}
+  /// Clears the value of `endpoint`. Subsequent reads from it will return its default value.
+  public mutating func clearEndpoint() {self._endpoint = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _endpoint: Forge_Network_V1_Endpoint? = nil
+}
+
 public nonisolated struct Forge_Network_V1_RelabelEndpointRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -397,6 +499,9 @@ public nonisolated struct Forge_Network_V1_AssignEndpointRequest: Sendable {
 
   /// Further names for the network's resolver, DNS labels, at most 32, each once; endpoints may share one.
   public var aliases: [String] = []
+
+  /// Ports of the host that are to lead here, as in PublishPortsRequest: all of them, or the endpoint is not attached.
+  public var publish: [String] = []
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -707,9 +812,54 @@ nonisolated extension Forge_Network_V1_NamedPort: SwiftProtobuf.Message, SwiftPr
   }
 }
 
+nonisolated extension Forge_Network_V1_PublishedPort: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".PublishedPort"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}address\0\u{3}host_port\0\u{3}endpoint_port\0\u{1}protocol\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.address) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.hostPort) }()
+      case 3: try { try decoder.decodeSingularUInt32Field(value: &self.endpointPort) }()
+      case 4: try { try decoder.decodeSingularEnumField(value: &self.`protocol`) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.address.isEmpty {
+      try visitor.visitSingularStringField(value: self.address, fieldNumber: 1)
+    }
+    if self.hostPort != 0 {
+      try visitor.visitSingularUInt32Field(value: self.hostPort, fieldNumber: 2)
+    }
+    if self.endpointPort != 0 {
+      try visitor.visitSingularUInt32Field(value: self.endpointPort, fieldNumber: 3)
+    }
+    if self.`protocol` != .unspecified {
+      try visitor.visitSingularEnumField(value: self.`protocol`, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Forge_Network_V1_PublishedPort, rhs: Forge_Network_V1_PublishedPort) -> Bool {
+    if lhs.address != rhs.address {return false}
+    if lhs.hostPort != rhs.hostPort {return false}
+    if lhs.endpointPort != rhs.endpointPort {return false}
+    if lhs.`protocol` != rhs.`protocol` {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
 nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Endpoint"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}name\0\u{3}container_id\0\u{3}vnet_id\0\u{1}vnet\0\u{1}labels\0\u{1}addresses\0\u{1}mac\0\u{3}interface_name\0\u{3}host_interface_name\0\u{1}mtu\0\u{1}namespace\0\u{1}ports\0\u{1}limits\0\u{1}aliases\0\u{2}\u{5}quarantine\0\u{3}name_servers\0\u{3}search_domains\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}name\0\u{3}container_id\0\u{3}vnet_id\0\u{1}vnet\0\u{1}labels\0\u{1}addresses\0\u{1}mac\0\u{3}interface_name\0\u{3}host_interface_name\0\u{1}mtu\0\u{1}namespace\0\u{1}ports\0\u{1}limits\0\u{1}aliases\0\u{1}published\0\u{2}\u{4}quarantine\0\u{3}name_servers\0\u{3}search_domains\0")
 
   fileprivate class _StorageClass {
     var _id: String = String()
@@ -729,6 +879,7 @@ nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftPro
     var _aliases: [String] = []
     var _nameServers: [String] = []
     var _searchDomains: [String] = []
+    var _published: [Forge_Network_V1_PublishedPort] = []
     var _quarantine: Forge_Network_V1_Quarantine? = nil
 
       // This property is used as the initial default value for new instances of the type.
@@ -757,6 +908,7 @@ nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftPro
       _aliases = source._aliases
       _nameServers = source._nameServers
       _searchDomains = source._searchDomains
+      _published = source._published
       _quarantine = source._quarantine
     }
   }
@@ -791,6 +943,7 @@ nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftPro
         case 13: try { try decoder.decodeRepeatedMessageField(value: &_storage._ports) }()
         case 14: try { try decoder.decodeSingularMessageField(value: &_storage._limits) }()
         case 15: try { try decoder.decodeRepeatedStringField(value: &_storage._aliases) }()
+        case 16: try { try decoder.decodeRepeatedMessageField(value: &_storage._published) }()
         case 20: try { try decoder.decodeSingularMessageField(value: &_storage._quarantine) }()
         case 21: try { try decoder.decodeRepeatedStringField(value: &_storage._nameServers) }()
         case 22: try { try decoder.decodeRepeatedStringField(value: &_storage._searchDomains) }()
@@ -851,6 +1004,9 @@ nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftPro
       if !_storage._aliases.isEmpty {
         try visitor.visitRepeatedStringField(value: _storage._aliases, fieldNumber: 15)
       }
+      if !_storage._published.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._published, fieldNumber: 16)
+      }
       try { if let v = _storage._quarantine {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 20)
       } }()
@@ -886,6 +1042,7 @@ nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftPro
         if _storage._aliases != rhs_storage._aliases {return false}
         if _storage._nameServers != rhs_storage._nameServers {return false}
         if _storage._searchDomains != rhs_storage._searchDomains {return false}
+        if _storage._published != rhs_storage._published {return false}
         if _storage._quarantine != rhs_storage._quarantine {return false}
         return true
       }
@@ -1073,6 +1230,144 @@ nonisolated extension Forge_Network_V1_UnquarantineEndpointResponse: SwiftProtob
   }
 }
 
+nonisolated extension Forge_Network_V1_PublishPortsRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".PublishPortsRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}ports\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 2: try { try decoder.decodeRepeatedStringField(value: &self.ports) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
+    }
+    if !self.ports.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.ports, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Forge_Network_V1_PublishPortsRequest, rhs: Forge_Network_V1_PublishPortsRequest) -> Bool {
+    if lhs.name != rhs.name {return false}
+    if lhs.ports != rhs.ports {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Forge_Network_V1_PublishPortsResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".PublishPortsResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}endpoint\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._endpoint) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._endpoint {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Forge_Network_V1_PublishPortsResponse, rhs: Forge_Network_V1_PublishPortsResponse) -> Bool {
+    if lhs._endpoint != rhs._endpoint {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Forge_Network_V1_UnpublishPortsRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".UnpublishPortsRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}ports\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 2: try { try decoder.decodeRepeatedStringField(value: &self.ports) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
+    }
+    if !self.ports.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.ports, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Forge_Network_V1_UnpublishPortsRequest, rhs: Forge_Network_V1_UnpublishPortsRequest) -> Bool {
+    if lhs.name != rhs.name {return false}
+    if lhs.ports != rhs.ports {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Forge_Network_V1_UnpublishPortsResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".UnpublishPortsResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}endpoint\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._endpoint) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._endpoint {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Forge_Network_V1_UnpublishPortsResponse, rhs: Forge_Network_V1_UnpublishPortsResponse) -> Bool {
+    if lhs._endpoint != rhs._endpoint {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
 nonisolated extension Forge_Network_V1_RelabelEndpointRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".RelabelEndpointRequest"
   public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}set\0\u{1}remove\0")
@@ -1149,7 +1444,7 @@ nonisolated extension Forge_Network_V1_RelabelEndpointResponse: SwiftProtobuf.Me
 
 nonisolated extension Forge_Network_V1_AssignEndpointRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".AssignEndpointRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}vnet\0\u{3}container_id\0\u{3}netns_path\0\u{1}pid\0\u{1}name\0\u{1}labels\0\u{1}addresses\0\u{1}mac\0\u{3}interface_name\0\u{1}ports\0\u{1}aliases\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}vnet\0\u{3}container_id\0\u{3}netns_path\0\u{1}pid\0\u{1}name\0\u{1}labels\0\u{1}addresses\0\u{1}mac\0\u{3}interface_name\0\u{1}ports\0\u{1}aliases\0\u{1}publish\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1182,6 +1477,7 @@ nonisolated extension Forge_Network_V1_AssignEndpointRequest: SwiftProtobuf.Mess
       case 9: try { try decoder.decodeSingularStringField(value: &self.interfaceName) }()
       case 10: try { try decoder.decodeRepeatedMessageField(value: &self.ports) }()
       case 11: try { try decoder.decodeRepeatedStringField(value: &self.aliases) }()
+      case 12: try { try decoder.decodeRepeatedStringField(value: &self.publish) }()
       default: break
       }
     }
@@ -1230,6 +1526,9 @@ nonisolated extension Forge_Network_V1_AssignEndpointRequest: SwiftProtobuf.Mess
     if !self.aliases.isEmpty {
       try visitor.visitRepeatedStringField(value: self.aliases, fieldNumber: 11)
     }
+    if !self.publish.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.publish, fieldNumber: 12)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1244,6 +1543,7 @@ nonisolated extension Forge_Network_V1_AssignEndpointRequest: SwiftProtobuf.Mess
     if lhs.interfaceName != rhs.interfaceName {return false}
     if lhs.ports != rhs.ports {return false}
     if lhs.aliases != rhs.aliases {return false}
+    if lhs.publish != rhs.publish {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

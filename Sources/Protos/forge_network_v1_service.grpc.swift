@@ -137,6 +137,32 @@ public enum Forge_Network_V1_NetworkManager: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "PublishPorts" metadata.
+        public enum PublishPorts: Sendable {
+            /// Request type for "PublishPorts".
+            public typealias Input = Forge_Network_V1_PublishPortsRequest
+            /// Response type for "PublishPorts".
+            public typealias Output = Forge_Network_V1_PublishPortsResponse
+            /// Descriptor for "PublishPorts".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "forge.network.v1.NetworkManager"),
+                method: "PublishPorts",
+                type: .unary
+            )
+        }
+        /// Namespace for "UnpublishPorts" metadata.
+        public enum UnpublishPorts: Sendable {
+            /// Request type for "UnpublishPorts".
+            public typealias Input = Forge_Network_V1_UnpublishPortsRequest
+            /// Response type for "UnpublishPorts".
+            public typealias Output = Forge_Network_V1_UnpublishPortsResponse
+            /// Descriptor for "UnpublishPorts".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "forge.network.v1.NetworkManager"),
+                method: "UnpublishPorts",
+                type: .unary
+            )
+        }
         /// Namespace for "QuarantineEndpoint" metadata.
         public enum QuarantineEndpoint: Sendable {
             /// Request type for "QuarantineEndpoint".
@@ -304,6 +330,8 @@ public enum Forge_Network_V1_NetworkManager: Sendable {
             AssignEndpoint.descriptor,
             ReleaseEndpoint.descriptor,
             RelabelEndpoint.descriptor,
+            PublishPorts.descriptor,
+            UnpublishPorts.descriptor,
             QuarantineEndpoint.descriptor,
             UnquarantineEndpoint.descriptor,
             GetEndpoint.descriptor,
@@ -510,6 +538,42 @@ extension Forge_Network_V1_NetworkManager {
             request: GRPCCore.StreamingServerRequest<Forge_Network_V1_RelabelEndpointRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Forge_Network_V1_RelabelEndpointResponse>
+
+        /// Handle the "PublishPorts" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Leads ports of the host to an endpoint: all that are asked for, or none. Clients are let in when the answer comes.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Forge_Network_V1_PublishPortsRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Forge_Network_V1_PublishPortsResponse` messages.
+        func publishPorts(
+            request: GRPCCore.StreamingServerRequest<Forge_Network_V1_PublishPortsRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Forge_Network_V1_PublishPortsResponse>
+
+        /// Handle the "UnpublishPorts" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Ends that, with the connections that came in by them.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Forge_Network_V1_UnpublishPortsRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Forge_Network_V1_UnpublishPortsResponse` messages.
+        func unpublishPorts(
+            request: GRPCCore.StreamingServerRequest<Forge_Network_V1_UnpublishPortsRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Forge_Network_V1_UnpublishPortsResponse>
 
         /// Handle the "QuarantineEndpoint" method.
         ///
@@ -878,6 +942,42 @@ extension Forge_Network_V1_NetworkManager {
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Forge_Network_V1_RelabelEndpointResponse>
 
+        /// Handle the "PublishPorts" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Leads ports of the host to an endpoint: all that are asked for, or none. Clients are let in when the answer comes.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Forge_Network_V1_PublishPortsRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Forge_Network_V1_PublishPortsResponse` message.
+        func publishPorts(
+            request: GRPCCore.ServerRequest<Forge_Network_V1_PublishPortsRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Forge_Network_V1_PublishPortsResponse>
+
+        /// Handle the "UnpublishPorts" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Ends that, with the connections that came in by them.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Forge_Network_V1_UnpublishPortsRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Forge_Network_V1_UnpublishPortsResponse` message.
+        func unpublishPorts(
+            request: GRPCCore.ServerRequest<Forge_Network_V1_UnpublishPortsRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Forge_Network_V1_UnpublishPortsResponse>
+
         /// Handle the "QuarantineEndpoint" method.
         ///
         /// > Source IDL Documentation:
@@ -1243,6 +1343,42 @@ extension Forge_Network_V1_NetworkManager {
             context: GRPCCore.ServerContext
         ) async throws -> Forge_Network_V1_RelabelEndpointResponse
 
+        /// Handle the "PublishPorts" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Leads ports of the host to an endpoint: all that are asked for, or none. Clients are let in when the answer comes.
+        ///
+        /// - Parameters:
+        ///   - request: A `Forge_Network_V1_PublishPortsRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Forge_Network_V1_PublishPortsResponse` to respond with.
+        func publishPorts(
+            request: Forge_Network_V1_PublishPortsRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Forge_Network_V1_PublishPortsResponse
+
+        /// Handle the "UnpublishPorts" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Ends that, with the connections that came in by them.
+        ///
+        /// - Parameters:
+        ///   - request: A `Forge_Network_V1_UnpublishPortsRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Forge_Network_V1_UnpublishPortsResponse` to respond with.
+        func unpublishPorts(
+            request: Forge_Network_V1_UnpublishPortsRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Forge_Network_V1_UnpublishPortsResponse
+
         /// Handle the "QuarantineEndpoint" method.
         ///
         /// > Source IDL Documentation:
@@ -1539,6 +1675,28 @@ extension Forge_Network_V1_NetworkManager.StreamingServiceProtocol {
             }
         )
         router.registerHandler(
+            forMethod: Forge_Network_V1_NetworkManager.Method.PublishPorts.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Forge_Network_V1_PublishPortsRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Forge_Network_V1_PublishPortsResponse>(),
+            handler: { request, context in
+                try await self.publishPorts(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Forge_Network_V1_NetworkManager.Method.UnpublishPorts.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Forge_Network_V1_UnpublishPortsRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Forge_Network_V1_UnpublishPortsResponse>(),
+            handler: { request, context in
+                try await self.unpublishPorts(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
             forMethod: Forge_Network_V1_NetworkManager.Method.QuarantineEndpoint.descriptor,
             deserializer: GRPCProtobuf.ProtobufDeserializer<Forge_Network_V1_QuarantineEndpointRequest>(),
             serializer: GRPCProtobuf.ProtobufSerializer<Forge_Network_V1_QuarantineEndpointResponse>(),
@@ -1769,6 +1927,28 @@ extension Forge_Network_V1_NetworkManager.ServiceProtocol {
         context: GRPCCore.ServerContext
     ) async throws -> GRPCCore.StreamingServerResponse<Forge_Network_V1_RelabelEndpointResponse> {
         let response = try await self.relabelEndpoint(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func publishPorts(
+        request: GRPCCore.StreamingServerRequest<Forge_Network_V1_PublishPortsRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Forge_Network_V1_PublishPortsResponse> {
+        let response = try await self.publishPorts(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func unpublishPorts(
+        request: GRPCCore.StreamingServerRequest<Forge_Network_V1_UnpublishPortsRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Forge_Network_V1_UnpublishPortsResponse> {
+        let response = try await self.unpublishPorts(
             request: GRPCCore.ServerRequest(stream: request),
             context: context
         )
@@ -2021,6 +2201,32 @@ extension Forge_Network_V1_NetworkManager.SimpleServiceProtocol {
     ) async throws -> GRPCCore.ServerResponse<Forge_Network_V1_RelabelEndpointResponse> {
         return GRPCCore.ServerResponse<Forge_Network_V1_RelabelEndpointResponse>(
             message: try await self.relabelEndpoint(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func publishPorts(
+        request: GRPCCore.ServerRequest<Forge_Network_V1_PublishPortsRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Forge_Network_V1_PublishPortsResponse> {
+        return GRPCCore.ServerResponse<Forge_Network_V1_PublishPortsResponse>(
+            message: try await self.publishPorts(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func unpublishPorts(
+        request: GRPCCore.ServerRequest<Forge_Network_V1_UnpublishPortsRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Forge_Network_V1_UnpublishPortsResponse> {
+        return GRPCCore.ServerResponse<Forge_Network_V1_UnpublishPortsResponse>(
+            message: try await self.unpublishPorts(
                 request: request.message,
                 context: context
             ),
@@ -2410,6 +2616,52 @@ extension Forge_Network_V1_NetworkManager {
             deserializer: some GRPCCore.MessageDeserializer<Forge_Network_V1_RelabelEndpointResponse>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Forge_Network_V1_RelabelEndpointResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "PublishPorts" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Leads ports of the host to an endpoint: all that are asked for, or none. Clients are let in when the answer comes.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Forge_Network_V1_PublishPortsRequest` message.
+        ///   - serializer: A serializer for `Forge_Network_V1_PublishPortsRequest` messages.
+        ///   - deserializer: A deserializer for `Forge_Network_V1_PublishPortsResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func publishPorts<Result>(
+            request: GRPCCore.ClientRequest<Forge_Network_V1_PublishPortsRequest>,
+            serializer: some GRPCCore.MessageSerializer<Forge_Network_V1_PublishPortsRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Forge_Network_V1_PublishPortsResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Forge_Network_V1_PublishPortsResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "UnpublishPorts" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Ends that, with the connections that came in by them.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Forge_Network_V1_UnpublishPortsRequest` message.
+        ///   - serializer: A serializer for `Forge_Network_V1_UnpublishPortsRequest` messages.
+        ///   - deserializer: A deserializer for `Forge_Network_V1_UnpublishPortsResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func unpublishPorts<Result>(
+            request: GRPCCore.ClientRequest<Forge_Network_V1_UnpublishPortsRequest>,
+            serializer: some GRPCCore.MessageSerializer<Forge_Network_V1_UnpublishPortsRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Forge_Network_V1_UnpublishPortsResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Forge_Network_V1_UnpublishPortsResponse>) async throws -> Result
         ) async throws -> Result where Result: Sendable
 
         /// Call the "QuarantineEndpoint" method.
@@ -2984,6 +3236,74 @@ extension Forge_Network_V1_NetworkManager {
             try await self.client.unary(
                 request: request,
                 descriptor: Forge_Network_V1_NetworkManager.Method.RelabelEndpoint.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "PublishPorts" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Leads ports of the host to an endpoint: all that are asked for, or none. Clients are let in when the answer comes.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Forge_Network_V1_PublishPortsRequest` message.
+        ///   - serializer: A serializer for `Forge_Network_V1_PublishPortsRequest` messages.
+        ///   - deserializer: A deserializer for `Forge_Network_V1_PublishPortsResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func publishPorts<Result>(
+            request: GRPCCore.ClientRequest<Forge_Network_V1_PublishPortsRequest>,
+            serializer: some GRPCCore.MessageSerializer<Forge_Network_V1_PublishPortsRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Forge_Network_V1_PublishPortsResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Forge_Network_V1_PublishPortsResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Forge_Network_V1_NetworkManager.Method.PublishPorts.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "UnpublishPorts" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Ends that, with the connections that came in by them.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Forge_Network_V1_UnpublishPortsRequest` message.
+        ///   - serializer: A serializer for `Forge_Network_V1_UnpublishPortsRequest` messages.
+        ///   - deserializer: A deserializer for `Forge_Network_V1_UnpublishPortsResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func unpublishPorts<Result>(
+            request: GRPCCore.ClientRequest<Forge_Network_V1_UnpublishPortsRequest>,
+            serializer: some GRPCCore.MessageSerializer<Forge_Network_V1_UnpublishPortsRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Forge_Network_V1_UnpublishPortsResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Forge_Network_V1_UnpublishPortsResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Forge_Network_V1_NetworkManager.Method.UnpublishPorts.descriptor,
                 serializer: serializer,
                 deserializer: deserializer,
                 options: options,
@@ -3629,6 +3949,64 @@ extension Forge_Network_V1_NetworkManager.ClientProtocol {
         )
     }
 
+    /// Call the "PublishPorts" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Leads ports of the host to an endpoint: all that are asked for, or none. Clients are let in when the answer comes.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Forge_Network_V1_PublishPortsRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func publishPorts<Result>(
+        request: GRPCCore.ClientRequest<Forge_Network_V1_PublishPortsRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Forge_Network_V1_PublishPortsResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.publishPorts(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Forge_Network_V1_PublishPortsRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Forge_Network_V1_PublishPortsResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "UnpublishPorts" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Ends that, with the connections that came in by them.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Forge_Network_V1_UnpublishPortsRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func unpublishPorts<Result>(
+        request: GRPCCore.ClientRequest<Forge_Network_V1_UnpublishPortsRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Forge_Network_V1_UnpublishPortsResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.unpublishPorts(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Forge_Network_V1_UnpublishPortsRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Forge_Network_V1_UnpublishPortsResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
     /// Call the "QuarantineEndpoint" method.
     ///
     /// > Source IDL Documentation:
@@ -4236,6 +4614,72 @@ extension Forge_Network_V1_NetworkManager.ClientProtocol {
             metadata: metadata
         )
         return try await self.relabelEndpoint(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "PublishPorts" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Leads ports of the host to an endpoint: all that are asked for, or none. Clients are let in when the answer comes.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func publishPorts<Result>(
+        _ message: Forge_Network_V1_PublishPortsRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Forge_Network_V1_PublishPortsResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Forge_Network_V1_PublishPortsRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.publishPorts(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "UnpublishPorts" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Ends that, with the connections that came in by them.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func unpublishPorts<Result>(
+        _ message: Forge_Network_V1_UnpublishPortsRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Forge_Network_V1_UnpublishPortsResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Forge_Network_V1_UnpublishPortsRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.unpublishPorts(
             request: request,
             options: options,
             onResponse: handleResponse

@@ -21,8 +21,12 @@ package struct PacketLink: ~Copyable, Sendable {
     /// Sends a message, and a descriptor along with it, without waiting.
     /// - Throws: `Errno.again` while the other end has too much to read.
     package borrowing func send(_ bytes: [UInt8], with passenger: Int32? = nil) throws(SystemError) {
+        try send(bytes, passengers: passenger.map { [$0] } ?? [])
+    }
+
+    /// As above, with as many as 64 descriptors.
+    package borrowing func send(_ bytes: [UInt8], passengers: [Int32]) throws(SystemError) {
         let number = descriptor.rawValue
-        let passengers = passenger.map { [$0] } ?? []
         try system("send", "link") {
             unsafe bytes.withUnsafeBytes { bytes in
                 unsafe passengers.withUnsafeBufferPointer {

@@ -18,7 +18,7 @@ struct Forge: ParsableCommand {
                 name: "Endpoints",
                 subcommands: [
                     RunCommand.self, ExecCommand.self, UnshareCommand.self, Attach.self, Detach.self,
-                    EndpointCommand.self, Stats.self, Flows.self, QuarantineCommand.self,
+                    EndpointCommand.self, PortCommand.self, Stats.self, Flows.self, QuarantineCommand.self,
                     ReleaseCommand.self,
                 ]),
         ])

@@ -57,7 +57,7 @@ final class AnchorLink: ProxyHost, @unchecked Sendable {
 
     /// Opens a port of the host's.
     /// - Throws: `SystemError` as bind(2) has it.
-    func open(_ port: HostPort) throws -> Descriptor {
+    func openPort(_ port: HostPort) throws -> Descriptor {
         let (message, passenger) = try ask { .openPort(id: $0, port) }
         let socket = Descriptor(owning: passenger)
         guard case .opened(_, let errno) = message else { throw Self.noAnswer }

@@ -103,15 +103,25 @@ private struct FabricDesk: FabricControl {
     }
 
     func assign(_ request: EndpointRequest) async throws -> NetworkMember {
-        try await manager.assign(request).member
+        await manager.portsClosed()
+        return try await manager.assign(request).member
     }
     func release(containerID: String, network: String?) async throws -> [NetworkMember] {
-        try await manager.release(containerID: containerID, network: network)
+        let released = try await manager.release(containerID: containerID, network: network)
+        await manager.portsClosed()
+        return released
     }
     func endpoint(_ name: String) async throws -> NetworkMember { try await manager.endpoint(name) }
     func limits(_ endpoint: String) async throws -> EffectiveLimits { try await manager.limits(endpoint) }
     func endpoints(network: String?) async throws -> [NetworkMember] {
         try await manager.endpoints(network: network)
+    }
+
+    func publish(_ ports: [PublishedPort], to endpoint: String) async throws -> NetworkMember {
+        try await manager.publish(ports, to: endpoint)
+    }
+    func unpublish(_ ports: [PublishedPort], from endpoint: String) async throws -> NetworkMember {
+        try await manager.unpublish(ports, from: endpoint)
     }
 
     func relabel(endpoint: String, set: Labels, remove: [String]) async throws -> NetworkMember {

@@ -32,6 +32,9 @@ final class HostProxy: ProxyHost {
         if !isNeeded { life.withLock { $0 = nil } }
     }
 
+    /// The host's network is the fabric's.
+    func openPort(_ port: HostPort) throws -> Descriptor { try port.open() }
+
     /// Starts one after the other, and waits for the end of each.
     private func keep() {
         while state.withLock({ $0.isNeeded }) {

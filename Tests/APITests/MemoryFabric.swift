@@ -103,6 +103,18 @@ actor MemoryFabric: FabricControl {
         members.filter { network == nil || $0.network.name == network }
     }
 
+    func publish(_ ports: [PublishedPort], to endpoint: String) throws -> NetworkMember {
+        let old = try self.endpoint(endpoint)
+        var new = old.endpoint
+        new.published += ports.enumerated().map { Publication(id: UInt32($0.offset), port: $0.element) }
+        return NetworkMember(new, in: old.network)
+    }
+
+    func unpublish(_ ports: [PublishedPort], from endpoint: String) throws -> NetworkMember {
+        if let port = ports.first { throw ModelError.notFound("published port", port.description) }
+        return try self.endpoint(endpoint)
+    }
+
     func relabel(endpoint: String, set: Labels, remove: [String]) throws -> NetworkMember {
         let old = try self.endpoint(endpoint)
         var new = old.endpoint

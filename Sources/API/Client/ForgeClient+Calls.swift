@@ -66,6 +66,20 @@ extension ForgeClient {
         try await repeatable { stub, options in try await stub.listEndpoints(request, options: options) }
     }
 
+    /// Leads ports of the host to an endpoint: all of them, or none.
+    public func publishPorts(
+        _ request: Forge_Network_V1_PublishPortsRequest
+    ) async throws(ForgeError) -> Forge_Network_V1_PublishPortsResponse {
+        try await repeatable { stub, options in try await stub.publishPorts(request, options: options) }
+    }
+
+    /// Ends that.
+    public func unpublishPorts(
+        _ request: Forge_Network_V1_UnpublishPortsRequest
+    ) async throws(ForgeError) -> Forge_Network_V1_UnpublishPortsResponse {
+        try await unrepeatable { stub, options in try await stub.unpublishPorts(request, options: options) }
+    }
+
     /// Changes a network's labels.
     public func relabelVNet(
         _ request: Forge_Network_V1_RelabelVNetRequest

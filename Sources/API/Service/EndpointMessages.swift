@@ -43,6 +43,7 @@ extension Forge_Network_V1_Endpoint {
             }
             searchDomains = [member.network.searchDomain]
         }
+        published = endpoint.published.map { .init($0.port) }
         ports = endpoint.ports.map { port in
             .with {
                 $0.name = port.name
@@ -75,8 +76,31 @@ extension EndpointRequest {
             mac: message.mac.isEmpty
                 ? nil : try parse("mac", message.mac) { text throws(ParseError) in try MACAddress(text) },
             interfaceName: message.interfaceName.isEmpty ? nil : message.interfaceName, ports: ports,
-            aliases: message.aliases)
+            aliases: message.aliases,
+            published: message.publish.isEmpty ? [] : try PublishedPort.asked(message.publish))
     }
+}
+
+extension Forge_Network_V1_PublishedPort {
+    fileprivate init(_ port: PublishedPort) {
+        self.init()
+        address = port.address?.description ?? ""
+        hostPort = UInt32(port.hostPort)
+        endpointPort = UInt32(port.endpointPort)
+        self.protocol = .init(port.transport)
+    }
+}
+
+extension PublishedPort {
+    /// The ports that a request speaks of, at least one.
+    static func asked(_ texts: [String]) throws(ModelError) -> [PublishedPort] {
+        try Bounds.check(field, count: texts.count, atMost: limit)
+        for text in texts { _ = try Bounds.reference(text, field) }
+        guard !texts.isEmpty else { throw .invalid(field, "", "there is none in the request") }
+        return try parse(texts)
+    }
+
+    private static var field: String { "published port" }
 }
 
 extension NamedPort {

@@ -107,6 +107,28 @@ struct NetworkManagerService: Forge_Network_V1_NetworkManager.SimpleServiceProto
         }
     }
 
+    // MARK: Published ports
+
+    func publishPorts(
+        request: Forge_Network_V1_PublishPortsRequest, context: ServerContext
+    ) async throws -> Forge_Network_V1_PublishPortsResponse {
+        try await answering {
+            let ports = try PublishedPort.asked(request.ports)
+            let member = try await control.publish(ports, to: Bounds.reference(request.name, "endpoint"))
+            return .with { $0.endpoint = .init(member) }
+        }
+    }
+
+    func unpublishPorts(
+        request: Forge_Network_V1_UnpublishPortsRequest, context: ServerContext
+    ) async throws -> Forge_Network_V1_UnpublishPortsResponse {
+        try await answering {
+            let ports = try PublishedPort.asked(request.ports)
+            let member = try await control.unpublish(ports, from: Bounds.reference(request.name, "endpoint"))
+            return .with { $0.endpoint = .init(member) }
+        }
+    }
+
     // MARK: Labels and quarantine
 
     func relabelVNet(

@@ -225,8 +225,8 @@ final class FlowMonitor: @unchecked Sendable {
                 key: FlowKey(
                     outcome: nil, direction: .egress, port: 0,
                     etherType: tuple.source.family == .v4 ? 0x0800 : 0x86dd, l4proto: tuple.l4proto,
-                    source: tuple.source, destination: tuple.destination,
-                    destinationPort: tuple.destinationPort, icmpType: icmpType),
+                    source: tuple.source, destination: event.entry.destination,
+                    destinationPort: event.entry.destinationPort, icmpType: icmpType),
                 time: now, sourcePort: tuple.sourcePort
             )
         }

@@ -9,19 +9,10 @@ internal import Wire
 
 /// Names: what the resolver is told, and what it asks.
 extension NetworkManager {
-    private var networksWithNames: [Network] { directory.networks.values.filter { $0.dns != nil } }
+    var networksWithNames: [Network] { directory.networks.values.filter { $0.dns != nil } }
 
-    /// A proxy is needed while some network has names.
-    func startNames() throws {
-        guard let host = configuration.proxyHost else { return }
-        watch(
-            Task { [weak self] in
-                for await lines in host.proxies { await self?.proxyCame(lines) }
-            })
-        // Sockets of networks that are there already the resolver may have: they would be taken from under it.
-        endNames()
-        if !networksWithNames.isEmpty { host.needProxy(true) }
-    }
+    /// Sockets of networks that are there already the resolver may have: they would be taken from under it.
+    func startNames() { endNames() }
 
     /// - Throws: `ModelError.precondition` where nothing would answer.
     func checkNames(_ request: NetworkRequest) throws {
@@ -35,17 +26,14 @@ extension NetworkManager {
         guard let settings = network.dns else { return }
         names.send(.network(NetworkDescription(network, settings)))
         try names.listen(for: network)
-        configuration.proxyHost?.needProxy(true)
+        tellProxyHost(named: network)
     }
 
     func endNames(of network: Network) {
         guard network.dns != nil else { return }
         names.send(.removeNetwork(network.number))
         names.close(network)
-        guard networksWithNames.isEmpty else { return }
-        configuration.proxyHost?.needProxy(false)
-        names.line = nil
-        names.proxy = nil
+        tellProxyHost()
     }
 
     func tellName(of endpoint: Endpoint, in network: Network) {
@@ -66,11 +54,10 @@ extension NetworkManager {
 
     // MARK: The resolver
 
-    private func proxyCame(_ lines: ProxyLines?) {
+    func resolverCame(_ lines: ProxyLines?) {
         guard let lines, let link = try? lines.names.duplicate() else {
             names.line = nil
             names.proxy = nil
-            log.error("the proxy cannot be started: names are not answered")
             return
         }
         let line = ProxyLine(link)

@@ -56,26 +56,43 @@ final class ProxyLine: @unchecked Sendable {
 
     /// - Parameter passenger: goes along, and is closed here.
     func send(_ bytes: [UInt8], with passenger: consuming Descriptor? = nil) {
-        let count = waiting.withLock { count in
-            count += 1
-            return count
-        }
         let number = passenger.release() ?? -1
-        guard count <= Self.most else {
-            _ = Descriptor(owning: number)
-            waiting.withLock { $0 -= 1 }
-            return
-        }
-        writing.async { [self] in
+        let isQueued = enqueue {
             let passenger = Descriptor(owning: number)
-            write(bytes, passenger.rawValue >= 0 ? passenger.rawValue : nil)
-            waiting.withLock { $0 -= 1 }
+            $0.write(bytes, passenger.rawValue >= 0 ? [passenger.rawValue] : [])
+        }
+        if !isQueued { _ = Descriptor(owning: number) }
+    }
+
+    /// Sends descriptors that are made when it is their turn: however many messages wait, those of one exist.
+    /// - Parameter make: makes as many as 64, which are closed here. Called on the line's queue.
+    func send(_ bytes: [UInt8], making make: @escaping @Sendable () -> [Int32]) {
+        enqueue { line in
+            let passengers = make()
+            if !passengers.isEmpty { line.write(bytes, passengers) }
+            for passenger in passengers { _ = Descriptor(owning: passenger) }
         }
     }
 
-    private func write(_ bytes: [UInt8], _ passenger: Int32?) {
+    /// - Returns: false where too much waits already.
+    @discardableResult
+    private func enqueue(_ write: @escaping @Sendable (ProxyLine) -> Void) -> Bool {
+        let isFull = waiting.withLock { count in
+            guard count < Self.most else { return true }
+            count += 1
+            return false
+        }
+        if isFull { return false }
+        writing.async { [self] in
+            write(self)
+            waiting.withLock { $0 -= 1 }
+        }
+        return true
+    }
+
+    private func write(_ bytes: [UInt8], _ passengers: [Int32]) {
         while true {
-            do throws(SystemError) { return try box.link.send(bytes, with: passenger) } catch {
+            do throws(SystemError) { return try box.link.send(bytes, passengers: passengers) } catch {
                 // A proxy that has ended is told everything when it is started anew.
                 guard error.errno == .again,
                     (try? waitWritable(box.link.descriptor.rawValue, milliseconds: 10_000)) == true

@@ -29,6 +29,8 @@ struct Attach: AsyncParsableCommand {
 
     @OptionGroup var aliases: AliasOptions
 
+    @OptionGroup var published: PublishOptions
+
     @Option(help: ArgumentHelp("A static address, at most one of each family.", valueName: "address"))
     var ip: [String] = []
 
@@ -68,6 +70,7 @@ struct Attach: AsyncParsableCommand {
                     $0.interfaceName = ifname
                     $0.ports = ports
                     $0.aliases = aliases.names
+                    $0.publish = published.texts
                 }
             ).endpoint
         }

@@ -31,6 +31,8 @@ struct RunCommand: ParsableCommand {
 
     @OptionGroup var aliases: AliasOptions
 
+    @OptionGroup var published: PublishOptions
+
     @Option(name: .customLong("ip"), help: "A static address, one of each family at most.")
     var addresses: [String] = []
 
@@ -93,6 +95,7 @@ struct RunCommand: ParsableCommand {
         request.labels = try labels.read()
         request.ports = try ports.read()
         request.aliases = aliases.names
+        request.publish = published.texts
         return request
     }
 

@@ -175,14 +175,7 @@ import Testing
         let fabric = try FabricFixture(owner)
         let containers = try lab(fabric)
         #expect(try answers(containers, Self.client, "web") == ["10.77.0.10"])
-        let all = try ProcessPlan(["pgrep", "-x", "forged-proxy"]).run(timeoutSeconds: 5).output
-        let manager = try #require(fabric.processes).manager
-        let namespace = try ProcessPlan(["readlink", "/proc/\(manager)/ns/net"]).run(timeoutSeconds: 5).output
-        let proxies = try all.split(whereSeparator: \.isWhitespace).compactMap { Int32($0) }.filter { pid in
-            try ProcessPlan(["readlink", "/proc/\(pid)/ns/net"]).run(timeoutSeconds: 5).output == namespace
-        }
-        let proxy = try #require(proxies.first)
-        #expect(proxies.count == 1)
+        let proxy = try fabric.proxy()
         // It has no capability, and nobody may look into it.
         let status = try ProcessPlan(["grep", "^Cap", "/proc/\(proxy)/status"]).run(timeoutSeconds: 5).output
         let masks = status.split(separator: "\n").map { $0.split(separator: "\t")[1] }

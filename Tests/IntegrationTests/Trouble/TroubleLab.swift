@@ -65,6 +65,21 @@ extension FabricFixture {
         return links.joined() + (map.contains("elements") ? map : "")
     }
 
+    /// The process id of the fabric's one proxy.
+    func proxy() throws -> Int32 {
+        let all = try ProcessPlan(["pgrep", "-x", "forged-proxy"]).run(timeoutSeconds: 5).output
+        let manager = try #require(processes).manager
+        func namespace(_ pid: Int32) throws -> String {
+            try ProcessPlan(["readlink", "/proc/\(pid)/ns/net"]).run(timeoutSeconds: 5).output
+        }
+        let own = try namespace(manager)
+        let proxies = try all.split(whereSeparator: \.isWhitespace).compactMap { Int32($0) }.filter {
+            try namespace($0) == own
+        }
+        #expect(proxies.count == 1)
+        return try #require(proxies.first)
+    }
+
     /// Writes a file of the owner's.
     func write(_ name: String, _ text: String) throws -> String {
         let path = "\(directory)/\(name)"

@@ -1,0 +1,140 @@
+internal import API
+internal import ArgumentParser
+internal import Protos
+internal import SwiftProtobuf
+
+/// `-p [ADDRESS:]HOST:PORT[/PROTOCOL]`, as often as needed.
+struct PublishOptions: ParsableArguments {
+    @Option(
+        name: [.customShort("p"), .customLong("publish")],
+        help: ArgumentHelp(
+            "A port of the host that leads to one of the endpoint's, such as 8080:80, 127.0.0.1:5353:53/udp or "
+                + "8000-8010.", valueName: "host:port"))
+    var texts: [String] = []
+}
+
+struct PortCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "port", abstract: "Publish ports of the host, and list them.",
+        subcommands: [PortAdd.self, PortRemove.self, PortList.self])
+}
+
+struct PortAdd: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "add", abstract: "Lead ports of the host to an endpoint: all that are given, or none.",
+        discussion: """
+            Who may come in by them is for policy to say, which sees the client's own address. A port ends with its             endpoint.
+            """)
+
+    @Argument(help: "The endpoint: name, network/name, container id, id or unambiguous id prefix.")
+    var name: String
+
+    @Argument(
+        help: ArgumentHelp("[ADDRESS:]HOST:PORT[/udp], ports perhaps ranges.", valueName: "host:port"))
+    var ports: [String]
+
+    func run() async throws {
+        let endpoint = try await Connection.with { client in
+            try await client.publishPorts(
+                .with {
+                    $0.name = name
+                    $0.ports = ports
+                }
+            ).endpoint
+        }
+        for row in PublishedRow.all(of: [endpoint]) { Console.line(row.hostText) }
+    }
+}
+
+struct PortRemove: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "rm",
+        abstract: "End the forwarding of ports, with the connections that came in by them.",
+        aliases: ["remove"])
+
+    @Argument(help: "The endpoint.")
+    var name: String
+
+    @Argument(help: ArgumentHelp("Ports as they were published.", valueName: "host:port"))
+    var ports: [String]
+
+    func run() async throws {
+        _ = try await Connection.with { client in
+            try await client.unpublishPorts(
+                .with {
+                    $0.name = name
+                    $0.ports = ports
+                })
+        }
+        for port in ports { Console.line(port) }
+    }
+}
+
+struct PortList: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "ls", abstract: "List published ports.", aliases: ["list"])
+
+    @Argument(help: "Only this endpoint's.")
+    var name: String?
+
+    @Option(help: "table or json.")
+    var format = Format.table
+
+    @Flag(name: .shortAndLong, help: "Only the host's side, one a line.")
+    var quiet = false
+
+    func run() async throws {
+        let name = try given(name, "endpoint")
+        let endpoints = try await Connection.with { client in
+            if name.isEmpty { return try await client.allEndpoints() }
+            return [try await client.getEndpoint(.with { $0.name = name }).endpoint]
+        }
+        let rows = PublishedRow.all(of: endpoints)
+        if quiet {
+            for row in rows { Console.line(row.hostText) }
+        } else if format == .json {
+            Console.line(JSON.indented("[" + (try rows.map { try $0.json }).joined(separator: ",") + "]"))
+        } else {
+            Console.show(
+                Table.render(
+                    rows,
+                    [
+                        Column("ENDPOINT") { $0.endpoint.name }, Column("NETWORK") { $0.endpoint.vnet },
+                        Column("HOST") { $0.hostText },
+                        Column("PORT") { "\($0.port.endpointPort)/\($0.transport)" },
+                    ]))
+        }
+    }
+}
+
+/// A published port, and whose it is.
+private struct PublishedRow {
+    let endpoint: Forge_Network_V1_Endpoint
+    let port: Forge_Network_V1_PublishedPort
+
+    static func all(of endpoints: [Forge_Network_V1_Endpoint]) -> [PublishedRow] {
+        endpoints.sorted { ($0.vnet, $0.name) < ($1.vnet, $1.name) }.flatMap { endpoint in
+            endpoint.published.map { PublishedRow(endpoint: endpoint, port: $0) }
+        }
+    }
+
+    var transport: String { port.protocol == .udp ? "udp" : "tcp" }
+
+    /// `192.0.2.1:8080/tcp`; `*` for every address.
+    var hostText: String {
+        let address = port.address.contains(":") ? "[\(port.address)]" : port.address
+        return "\(address.isEmpty ? "*" : address):\(port.hostPort)/\(transport)"
+    }
+
+    /// The API's fields, beside the endpoint's and its network's names.
+    var json: String {
+        get throws {
+            let owner = Forge_Network_V1_Endpoint.with {
+                $0.name = endpoint.name
+                $0.vnet = endpoint.vnet
+                $0.published = [port]
+            }
+            return try JSON.compact(owner)
+        }
+    }
+}

@@ -1,0 +1,273 @@
+import ForwardingSupport
+import LabSupport
+import Namespaces
+import Sys
+import Testing
+
+/// Published ports from the command line to the application, for every kind of owner.
+@Suite(.enabled(if: Lab.isAvailable(), "needs a lab")) struct PortTests {
+    /// What comes next.
+    private func expect(
+        _ socket: borrowing Descriptor, _ text: String, sourceLocation: SourceLocation = #_sourceLocation
+    ) throws {
+        let received = try LabSockets.receive(socket)
+        #expect(received == text, sourceLocation: sourceLocation)
+    }
+
+    @Test(arguments: owners)
+    func `the application sees the client's own address and port`(owner: FabricFixture.Owner) throws {
+        let lab = try PublishedLab(owner)
+        #expect(try lab.fabric.succeed("port add web 8080:80 8080:80/udp") == "*:8080/tcp\n*:8080/udp\n")
+        for (host, address) in PublishedLab.hosts {
+            let server = try lab.listen(.tcp, 80, at: address)
+            let datagrams = try lab.listen(.udp, 80, at: address)
+            let client = try lab.connect(.tcp, 8080, to: host)
+            let accepted = try PlainSockets.accept(server.socket)
+            let peer = try PlainSockets.local(client)
+            #expect(accepted.peer == peer, "to \(host)")
+            #expect(peer.hasPrefix(try #require(PublishedLab.clients[host]) + " "))
+            try LabSockets.send(client, "there")
+            try expect(accepted.socket, "there")
+            try LabSockets.send(accepted.socket, "back")
+            try expect(client, "back")
+
+            let sender = try lab.connect(.udp, 8080, to: host)
+            try LabSockets.send(sender, "there")
+            let datagram = try PlainSockets.receive(datagrams.socket)
+            #expect(datagram.text == "there")
+            let origin = try PlainSockets.local(sender)
+            #expect(datagram.peer == origin)
+            try LabSockets.send(sender, "echo")
+            try LabSockets.echoDatagram(datagrams.socket)
+            try expect(sender, "echo")
+        }
+    }
+
+    @Test(arguments: owners)
+    func `who comes in by a published port is for policy to say`(owner: FabricFixture.Owner) throws {
+        let lab = try PublishedLab(owner)
+        let server = try lab.listen(.tcp, 80)
+        try lab.fabric.succeed("port add web 8080:80")
+        let client = try lab.connect(.tcp, 8080)
+        let accepted = try PlainSockets.accept(server.socket)
+        try LabSockets.send(client, "before")
+        try expect(accepted.socket, "before")
+        #expect(try lab.fabric.succeed("policy explain 192.0.2.77 web 80/tcp").contains("allow"))
+
+        try lab.moveClients(to: "192.0.2.78")
+        #expect(!lab.passes(8080, server))
+        try lab.moveClients(to: "192.0.2.77")
+        #expect(lab.passes(8080, server))
+        // What is allowed as before goes on when policies change, and ends when they say so.
+        try lab.fabric.succeed("policy rm neighbour")
+        try LabSockets.send(client, "between")
+        try expect(accepted.socket, "between")
+        try lab.fabric.succeed("policy rm published")
+        try LabSockets.send(client, "after")
+        let heard = try? LabSockets.receive(accepted.socket, timeoutSeconds: 0.3)
+        #expect(heard == nil)
+        #expect(!lab.passes(8080, server))
+    }
+
+    @Test(arguments: owners)
+    func `what cannot be published whole is not published at all`(owner: FabricFixture.Owner) throws {
+        let lab = try PublishedLab(owner)
+        let fabric = lab.fabric
+        let taken = try fabric.host.inside { try LabSockets.bind(.tcp, "192.0.2.1", port: 8081) }
+        let number = taken.rawValue
+        #expect(number >= 0)
+        try fabric.refuse("port add web 8080:80 8081:81", "port \"8081/tcp\": is taken on the host")
+        try fabric.refuse(
+            "port add web 8080:80 8080:81",
+            "published port \"8080:81\": is in conflict with 8080:80/tcp")
+        try fabric.refuse(
+            "port add web 192.0.2.99:8080:80",
+            "port \"192.0.2.99:8080:80/tcp\": the host has no address 192.0.2.99")
+        if owner != .rootOnHost {
+            try fabric.refuse(
+                "port add web 8080:80 99:80",
+                "port \"99/tcp\": below 1024 needs root, or net.ipv4.ip_unprivileged_port_start set to 99")
+        }
+        try fabric.refuse(
+            "port add web 8080/sctp", "published port \"8080/sctp\": the protocol must be tcp or udp")
+        #expect(try fabric.succeed("port ls -q") == "")
+        #expect(!lab.isOpen(8080))
+
+        try fabric.succeed("port add other 8080:80")
+        try fabric.refuse(
+            "port add web 127.0.0.1:8080:80",
+            "port \"127.0.0.1:8080:80/tcp\" is in conflict with 8080:80/tcp of shop/other")
+        try fabric.refuse("port rm web 8080:80", "no such published port: \"8080:80/tcp\"")
+        try fabric.succeed("detach --container c-web")
+        try lab.refuseAttach("-p 8090:80 -p 8081:81", "port \"8081/tcp\": is taken on the host")
+        try fabric.refuse("endpoint inspect web", "no such endpoint: \"web\"")
+        #expect(try fabric.succeed("port ls -q") == "*:8080/tcp\n")
+        #expect(!lab.isOpen(8090))
+    }
+
+    @Test(arguments: owners)
+    func `ports come and go while the endpoint lives, and end with it`(owner: FabricFixture.Owner) throws {
+        let lab = try PublishedLab(owner)
+        let fabric = lab.fabric
+        let server = try lab.listen(.tcp, 80)
+        try fabric.succeed("detach --container c-web")
+        try lab.attach("web", "--label app=web -p 8080:80 -p 192.0.2.1:8100-8101:80-81/udp")
+        #expect(
+            try fabric.succeed("port ls") == """
+                ENDPOINT   NETWORK   HOST                 PORT
+                web        shop      *:8080/tcp           80/tcp
+                web        shop      192.0.2.1:8100/udp   80/udp
+                web        shop      192.0.2.1:8101/udp   81/udp
+
+                """)
+        #expect(try fabric.succeed("endpoint inspect web").contains("\"hostPort\": 8101"))
+        #expect(try fabric.succeed("port ls other --format json") == "[]\n")
+        #expect(lab.passes(8080, server))
+        try fabric.succeed("port add web 8082:80")
+        // Again, which changes nothing.
+        try fabric.succeed("port add web 8082:80 8080:80")
+        #expect(lab.passes(8082, server))
+
+        let client = try lab.connect(.tcp, 8082)
+        let accepted = try PlainSockets.accept(server.socket)
+        let other = try lab.connect(.tcp, 8080)
+        let stays = try PlainSockets.accept(server.socket)
+        try fabric.succeed("port rm web 8082:80")
+        // The host's port is free at once.
+        do {
+            let again = try fabric.host.inside { try LabSockets.bind(.tcp, "0.0.0.0", port: 8082) }
+            let number = again.rawValue
+            #expect(number >= 0)
+        }
+        try? LabSockets.send(client, "after")
+        let heard = (try? LabSockets.receive(accepted.socket, timeoutSeconds: 0.3)) ?? ""
+        #expect(heard == "")
+        #expect(!lab.passes(8082, server))
+        // The other way in goes on.
+        try LabSockets.send(other, "still")
+        try expect(stays.socket, "still")
+        #expect(lab.passes(8080, server))
+
+        try fabric.succeed("detach --container c-web")
+        #expect(try fabric.succeed("port ls -q") == "")
+        #expect(!lab.isOpen(8080))
+        try lab.attach("web", "--label app=web -p 8080:80")
+        #expect(lab.passes(8080, server))
+    }
+
+    @Test(arguments: owners)
+    func `a port ends with its container, and with its network`(owner: FabricFixture.Owner) throws {
+        let lab = try PublishedLab(owner)
+        let fabric = lab.fabric
+        try fabric.succeed("port add web 8080:80")
+        try fabric.succeed("port add other 8081:80")
+        #expect(lab.isForwarded(8080) && lab.isForwarded(8081))
+        lab.end("web")
+        #expect(eventually(seconds: 10) { !lab.isForwarded(8080) })
+        #expect(try fabric.succeed("port ls -q") == "*:8081/tcp\n")
+        try fabric.succeed("network rm shop --force")
+        #expect(try fabric.succeed("port ls -q") == "")
+        #expect(!lab.isForwarded(8081))
+    }
+
+    @Test(arguments: owners)
+    func `a client on the host itself is seen as the gateway, or with the host's address`(
+        owner: FabricFixture.Owner
+    ) throws {
+        let lab = try PublishedLab(owner)
+        let server = try lab.listen(.tcp, 80)
+        try lab.fabric.succeed("port add web 8080:80")
+        let client = try lab.fabric.host.inside {
+            try LabSockets.connect(.tcp, "127.0.0.1", port: 8080)
+        }
+        let accepted = try PlainSockets.accept(server.socket)
+        #expect(accepted.peer.hasPrefix("10.77.0.1 "))
+        try LabSockets.send(accepted.socket, "hello")
+        try expect(client, "hello")
+    }
+
+    @Test(arguments: owners.filter { $0 == .rootOnHost })
+    func `a neighbour that policy lets in comes in by the host's address, and so does the endpoint itself`(
+        owner: FabricFixture.Owner
+    ) throws {
+        let lab = try PublishedLab(owner)
+        // With it the kernel's bridge would pass on what is translated, between ports that are isolated.
+        let off = "for f in /proc/sys/net/bridge/bridge-nf-call-ip*; do test ! -e $f || echo 0 > $f; done"
+        let result = try lab.fabric.host.run("sh", "-c", off)
+        try #require(result.status.code == 0, "\(result.errors)")
+        let server = try lab.listen(.tcp, 80)
+        try lab.fabric.succeed("port add web 8080:80")
+        let client = try lab.connect(from: "other", to: "192.0.2.1", 8080)
+        let accepted = try PlainSockets.accept(server.socket)
+        let peer = try PlainSockets.local(client)
+        #expect(accepted.peer == peer)
+        try LabSockets.send(client, "there")
+        try expect(accepted.socket, "there")
+
+        let policy = """
+            policy: itself
+            endpoints: {labels: {app: web}}
+            ingress: [{from: [{labels: {app: web}}]}]
+            egress: [{to: [{labels: {app: web}}]}]
+
+            """
+        let file = try lab.fabric.write("itself.yaml", policy)
+        try lab.fabric.succeed("policy apply -f \(file)")
+        let own = try lab.connect(from: "web", to: "192.0.2.1", 8080)
+        let acceptedOwn = try PlainSockets.accept(server.socket)
+        #expect(acceptedOwn.peer.hasPrefix("10.77.0.1 "))
+        try LabSockets.send(own, "myself")
+        try expect(acceptedOwn.socket, "myself")
+        try lab.fabric.succeed("policy rm neighbour")
+        #expect(throws: SystemError.self) {
+            _ = try lab.connect(from: "other", to: "192.0.2.1", 8080)
+        }
+    }
+
+    @Test(arguments: owners.filter { $0 != .rootOnHost })
+    func `connections go on and come in while the manager is killed and started again`(
+        owner: FabricFixture.Owner
+    ) throws {
+        let lab = try PublishedLab(owner)
+        let server = try lab.listen(.tcp, 80)
+        try lab.fabric.succeed("port add web 8080:80")
+        let client = try lab.connect(.tcp, 8080)
+        let accepted = try PlainSockets.accept(server.socket)
+        let killed = try #require(lab.fabric.processes).manager
+        ProcessSignal.send(9, to: killed)
+        for _ in 0..<20 { #expect(lab.passes(8080, server)) }
+        #expect(eventually(seconds: 10) { lab.fabric.processes.map { $0.manager != killed } ?? false })
+        #expect(try lab.fabric.succeed("port ls -q") == "*:8080/tcp\n")
+        try LabSockets.send(client, "still")
+        try expect(accepted.socket, "still")
+        #expect(lab.passes(8080, server))
+        // The new manager can end what the old one began.
+        try lab.fabric.succeed("port rm web 8080:80")
+        #expect(!lab.isOpen(8080))
+        try lab.fabric.succeed("port add web 8080:80")
+        #expect(lab.passes(8080, server))
+    }
+
+    @Test(arguments: owners)
+    func `a proxy that ends is started again, and forwards what is published`(
+        owner: FabricFixture.Owner
+    ) throws {
+        let lab = try PublishedLab(owner)
+        let server = try lab.listen(.tcp, 80)
+        try lab.fabric.succeed("port add web 8080:80")
+        func passesFromHost() -> Bool {
+            do {
+                let client = try lab.fabric.host.inside {
+                    try LabSockets.connect(.tcp, "127.0.0.1", port: 8080)
+                }
+                let accepted = try PlainSockets.accept(server.socket, milliseconds: 1000)
+                try LabSockets.send(accepted.socket, "hello")
+                return try LabSockets.receive(client, timeoutSeconds: 1) == "hello"
+            } catch { return false }
+        }
+        #expect(passesFromHost())
+        ProcessSignal.send(9, to: try lab.fabric.proxy())
+        #expect(eventually(seconds: 10) { passesFromHost() })
+        #expect(lab.passes(8080, server))
+    }
+}
