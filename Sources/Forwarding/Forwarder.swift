@@ -312,6 +312,8 @@ package final class Forwarder {
         ports.put(publication, at: slot)
         byID[port.id] = publication
         need(publication, 1)
+        // The first datagrams wait for the first socket. Later ones do not: what is late is of no use.
+        if port.transport == .udp, !canAccept(publication) { pause(publication) }
         report(.published(id: port.id))
     }
 

@@ -8,7 +8,11 @@ extension Forwarder {
     /// Whether the port may let somebody in now. Of what cannot be, nothing is accepted: it waits in the kernel's
     /// own queue, and clients beyond that are kept off by the kernel.
     func canAccept(_ port: Publication) -> Bool {
-        port.counters.active < limit(of: port) && affords(StreamRelay.cost)
+        // A datagram needs one socket, and a client that is one too many makes room.
+        guard port.port.transport == .tcp else {
+            return port.families.allSatisfy { stock.count($0, .udp) > 0 }
+        }
+        return port.counters.active < limit(of: port) && affords(StreamRelay.cost)
             && port.families.allSatisfy { stock.count($0, .tcp) > 0 }
     }
 
