@@ -171,6 +171,26 @@ import Testing
     }
 
     @Test(arguments: owners)
+    func `a command has its ports from the start, and they end with it`(owner: FabricFixture.Owner) throws {
+        let lab = try PublishedLab(owner)
+        let words = ["run", "--network", "shop", "--name", "runner", "-p", "8080:80", "-p", "8080:80/udp"]
+        var command = try lab.fabric.plan(["\(lab.fabric.programs)/forge"] + words + ["--", "sleep", "600"])
+            .start()
+        #expect(eventually(seconds: 10) { lab.isForwarded(8080) })
+        #expect(try lab.fabric.succeed("port ls runner -q") == "*:8080/tcp\n*:8080/udp\n")
+        // A second one cannot have them, and is not attached.
+        try lab.fabric.refuse(
+            "run --network shop --name second -p 8081:80 -p 8080:80 -- true",
+            "port \"8080:80/tcp\" is published by shop/runner")
+        try lab.fabric.refuse("endpoint inspect second", "no such endpoint: \"second\"")
+        #expect(!lab.isForwarded(8081))
+        command.kill(15)
+        _ = try command.wait()
+        #expect(try lab.fabric.succeed("port ls -q") == "")
+        #expect(!lab.isForwarded(8080))
+    }
+
+    @Test(arguments: owners)
     func `a client on the host itself is seen as the gateway, or with the host's address`(
         owner: FabricFixture.Owner
     ) throws {
