@@ -36,6 +36,7 @@ extension NetworkManager {
             throw error
         }
         directory.quarantines[endpoint.id] = quarantine
+        forgetNameVerdicts()
         endExpiredQuarantines()
         isCutDue = true
         if exceptions.isEmpty {
@@ -70,6 +71,7 @@ extension NetworkManager {
         try store.save(quarantine: nil, of: id)
         try firewall.setQuarantine(id, nil)
         directory.quarantines[id] = nil
+        forgetNameVerdicts()
         log.notice(
             "quarantine ended", metadata: ["endpoint": "\(directory.endpoints[id]?.name ?? id)"])
     }

@@ -152,7 +152,9 @@ extension NetworkManager {
     /// A peer's name is for those alone whom policy lets reach it, on whatever port.
     private func verdict(_ client: UInt64, on target: UInt64) -> Verdict {
         guard let endpoint = directory.endpoint(numbered: client),
-            let peer = directory.endpoint(numbered: target)
+            let peer = directory.endpoint(numbered: target),
+            // Whom a quarantine excepts is found out by asking it.
+            endpoint.id == peer.id || directory.quarantines[peer.id]?.exceptions.isEmpty != true
         else { return Verdict(.denied, reason: .peer) }
         let isReached = IPFamily.allCases.contains { family in
             guard let from = endpoint.address(family), let to = peer.address(family) else { return false }

@@ -104,6 +104,9 @@ import Testing
         #expect(try answers(containers, Self.client, "+time=1 web").isEmpty)
         try fabric.succeed("release client")
         #expect(try answers(containers, Self.client, "web") == ["10.77.0.10"])
+        // Nor is its name told.
+        try fabric.succeed("quarantine web")
+        #expect(try dig(containers, Self.client, "web").contains("NXDOMAIN"))
     }
 
     /// Asks every few milliseconds, and says how many questions had no answer.
