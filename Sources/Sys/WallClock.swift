@@ -7,3 +7,6 @@ package func wallClockMilliseconds() -> Int64 {
     unsafe clock_gettime(CLOCK_REALTIME, &now)
     return Int64(now.tv_sec) * 1000 + Int64(now.tv_nsec) / 1_000_000
 }
+
+/// Keeps the calling thread waiting.
+package func rest(microseconds: UInt32) { _ = usleep(microseconds) }

@@ -22,6 +22,7 @@ final class ResolverLoop {
     private var datagrams = DatagramOutbox()
     var buffer = [UInt8](repeating: 0, count: Limit.message + 1)
     private var isWoken = false
+    private var pace = Pace()
 
     /// What a token of epoll's stands for, in its upper byte; the rest is a number.
     enum Source: UInt64 {
@@ -44,6 +45,7 @@ final class ResolverLoop {
             resolver.tick(at: now)
             settle()
             for id in clients.idle(at: now) { closeClient(id) }
+            if pace.takeRest() { rest(microseconds: Pace.rest) }
         }
     }
 
@@ -123,6 +125,7 @@ final class ResolverLoop {
             let count = try? inbox.receive(from: number), count > 0
         else { return }
         let now = monotonicMilliseconds()
+        pace.read(count, at: now)
         if count <= FairPass.few {
             for index in 0..<count { serveDatagram(index, listener, now) }
         } else {
