@@ -64,10 +64,23 @@ import Wire
                         $0.addresses = ["10.9.0.5"]
                         $0.mac = "02:00:00:00:00:09"
                         $0.aliases = ["front", "www"]
+                        $0.publish = ["8080:80", "[2001:db8::1]:53:5353/udp"]
                     }
                 ).endpoint
                 let request = await running.fabric.lastRequest
                 #expect(request?.namespace == .pid(77))
+                #expect(
+                    request?.published.map(\.description) == [
+                        "8080:80/tcp", "[2001:db8::1]:53:5353/udp",
+                    ])
+                let ports = try await client.publishPorts(
+                    .with {
+                        $0.name = "web"
+                        $0.ports = ["192.0.2.1:8000-8001:80-81"]
+                    }
+                ).endpoint.published
+                #expect(ports.map(\.hostPort) == [8000, 8001] && ports.map(\.endpointPort) == [80, 81])
+                #expect(ports.allSatisfy { $0.address == "192.0.2.1" && $0.protocol == .tcp })
                 #expect(request?.addresses == [try IPAddress("10.9.0.5")])
                 #expect(endpoint.name == "web")
                 #expect(endpoint.vnet == "lan")

@@ -49,6 +49,36 @@ import Wire
         #expect(compiler.bandwidths == compile(world).bandwidths)
     }
 
+    @Test(arguments: 200..<230)
+    func `isolation lets the outside in to published ports, as the pure evaluation does`(seed: UInt64) throws
+    {
+        var world = RandomWorld(seed: seed)
+        for index in world.members.indices {
+            var endpoint = world.members[index].endpoint
+            endpoint.published = try RandomWorld.ports.dropLast().enumerated().map { place, port in
+                Publication(
+                    id: UInt32(place),
+                    port: try PublishedPort(
+                        hostPort: port, endpointPort: port, transport: index % 2 == 0 ? .tcp : .udp))
+            }
+            world.members[index] = NetworkMember(endpoint, in: world.members[index].network)
+        }
+        let compiler = compile(world)
+        for _ in 0..<500 { expectAgreement(&world, compiler) }
+        let port = try #require(RandomWorld.ports.first)
+        let hidden = try #require(RandomWorld.ports.last)
+        for member in world.members {
+            guard let address = member.endpoint.address(.v4) else { continue }
+            let outside = try IPAddress("203.0.113.99")
+            let isTCP = member.endpoint.published.first?.port.transport == .tcp
+            func outcome(_ port: UInt16) -> Outcome {
+                compiler.judge(from: outside, to: address, l4proto: isTCP ? 6 : 17, port: port)
+            }
+            #expect(outcome(port) != .isolation)
+            #expect((outcome(hidden) == .isolation) == (member.network.isolation != .none))
+        }
+    }
+
     @Test func `the differences that it returns add up to the rows that it has`() {
         var world = RandomWorld(seed: 7)
         var compiler = PolicyCompiler()
