@@ -35,8 +35,8 @@ extension NetworkManager {
         endpoint.published.removeAll { ports.contains($0.port) }
         try store.save(endpoint)
         directory.insert(endpoint)
-        try translate(endpoint)
         withdraw(old.published.filter { ports.contains($0.port) })
+        try translate(endpoint)
         try firewall.setEndpoint(endpoint)
         try connections.cut(try connections.entries(of: Set(old.addresses)).filter { came($0, by: ports) })
         let member = try directory.member(endpoint)
