@@ -1,10 +1,10 @@
 """Rows on local names: queries a second, and the time that each takes, by our resolver and by those of others.
 
-A server has one processor. Where dnsperf has but one too it takes more of it for a query than the faster servers do,
-and says how fast it is itself. So what one processor answers is measured while dnsperf may run everywhere and goes
-first: up to 100 queries wait whenever the server runs, as they do in front of one that has enough to do. Queries are
-counted for each second that the server's threads ran, the way of their answers to the client's socket included. What
-dnsperf sees on a processor of its own stands beside it.
+A server has one processor, and dnsperf another. There dnsperf takes more of its own for a query than the faster servers
+do of theirs, and says how fast it is itself. So beside what it sees stands what one processor answers that has always
+something to do: dnsperf may run everywhere and goes first, so that up to 100 queries wait whenever the server runs, and
+queries are counted for each second that the server's threads ran, the way of their answers to the client's socket
+included.
 """
 
 import json
@@ -280,9 +280,9 @@ def in_turns(places, queries, figures, *measures):
 def against(kind):
     def row(lab):
         medians = measure(lab)
-        return medians["ours", "able"], {
-            kind.name: medians.get((kind.name, "able")), "as dnsperf saw: ours": medians["ours", "seen"],
-            f"as dnsperf saw: {kind.name}": medians.get((kind.name, "seen"))}
+        return medians["ours", "seen"], {
+            kind.name: medians.get((kind.name, "seen")), "a second of its processor: ours": medians["ours", "able"],
+            f"a second of its processor: {kind.name}": medians.get((kind.name, "able"))}
     return row
 
 

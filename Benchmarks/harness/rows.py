@@ -78,7 +78,7 @@ ROWS = [
     Row("port-bulk-pasta", "the same, against pasta", "Gbit/s", ports.port_bulk_pasta, 1, at_least=True),
     Row("port-connections", "new connections through a published port, each seen from its own port, against slirp4netns",
         "1/s", ports.port_connections, 2, at_least=True),
-    Row("dns-dnsmasq", "250 local names, queries for each second of the server's one processor, against dnsmasq", "1/s",
+    Row("dns-dnsmasq", "250 local names under dnsperf, one core for the server, against dnsmasq", "1/s",
         names.dnsmasq, 1.5, at_least=True),
     Row("dns-unbound", "the same, against unbound", "1/s", names.unbound, 2, at_least=True),
     Row("dns-aardvark", "the same, against aardvark-dns", "1/s", names.aardvark, 10, at_least=True),

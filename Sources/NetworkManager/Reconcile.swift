@@ -77,6 +77,7 @@ extension NetworkManager {
     /// Everything that is recorded is there, everything of ours that is there is recorded.
     func reconcile() throws {
         try cutIfDue()
+        tellHostResolvers()
         if try firewall.reconcile() { log.warning("rules were not as recorded and have been mended") }
         try mendTranslation()
         try mendPorts()

@@ -1,20 +1,39 @@
-"""The Internet of the story: an authority for example.com, and a web server at two addresses.
+"""The Internet of the story: an authority for example.com, and a web server at two addresses, which visits the host's
+port N when it is asked for /visit/N.
 
 demo-internet.py       in a network namespace that has the addresses below
 """
 
+import http.client
 import http.server
 import socket
 import struct
 import threading
 
 AUTHORITY = "192.0.2.2"
+HOST = "192.0.2.1"
 HOSTS = {"api.example.com": "203.0.113.7", "www.example.com": "198.51.100.9"}
+
+
+def visit(port):
+    """What a port of the host's answers to somebody outside."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=2, source_address=(AUTHORITY, 0))
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().read()
+    except OSError as error:
+        return f"no answer: {error}\n".encode()
+    finally:
+        connection.close()
 
 
 class Site(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        body = f"Hello from {self.headers.get('Host', 'nowhere')}.\n".encode()
+        words = self.path.split("/")
+        if words[1] == "visit" and words[-1].isdigit():
+            body = visit(int(words[-1]))
+        else:
+            body = f"Hello from {self.headers.get('Host', 'nowhere')}.\n".encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

@@ -77,9 +77,12 @@ extension NetworkManager {
             if let settings = network.dns { names.send(.network(NetworkDescription(network, settings))) }
             for endpoint in directory.members(of: network.id) { tellName(of: endpoint, in: network) }
         }
-        names.send(.upstreams(HostResolvers.read()))
+        tellHostResolvers()
         names.send(.end)
     }
+
+    /// Whom the host asks may have changed.
+    func tellHostResolvers() { names.send(.upstreams(HostResolvers.read())) }
 
     private func take(_ report: ResolverReport) {
         switch report {
