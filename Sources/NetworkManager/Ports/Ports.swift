@@ -36,11 +36,17 @@ extension NetworkManager {
         try store.save(endpoint)
         directory.insert(endpoint)
         withdraw(old.published.filter { ports.contains($0.port) })
-        try translate(endpoint)
-        try firewall.setEndpoint(endpoint)
-        try connections.cut(try connections.entries(of: Set(old.addresses)).filter { came($0, by: ports) })
+        // Whatever fails, the rest is ended.
+        var failures: [any Error] = []
+        do { try translate(endpoint) } catch { failures.append(error) }
+        do { try firewall.setEndpoint(endpoint) } catch { failures.append(error) }
+        do {
+            let entries = try connections.entries(of: Set(old.addresses))
+            try connections.cut(entries.filter { came($0, by: ports) })
+        } catch { failures.append(error) }
         let member = try directory.member(endpoint)
         await portsClosed()
+        if !failures.isEmpty { throw TeardownError(failures: failures) }
         return member
     }
 
@@ -85,6 +91,7 @@ extension NetworkManager {
             } catch {
                 try? firewall.setEndpoint(old)
                 try? translate(old)
+                if ports.published.isEmpty { try? leadAnswers(false) }
                 throw error
             }
         } catch {
