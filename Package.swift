@@ -99,7 +99,7 @@ let package = Package(
 
         // What fuzzers and the tests that replay their corpora both run.
         .target(
-            name: "FuzzTargets", dependencies: ["DNS", "Firewall", "Model", "Netlink", "Wire"],
+            name: "FuzzTargets", dependencies: ["DNS", "Firewall", "Forwarding", "Model", "Netlink", "Wire"],
             swiftSettings: strict),
 
         // X
@@ -157,7 +157,7 @@ let package = Package(
             name: "NATTests", dependencies: ["Model", "NAT", "Netlink", "Wire"], swiftSettings: strict),
         .testTarget(
             name: "ForwardingTests",
-            dependencies: ["Forwarding", "ForwardingSupport", "LabSupport", "Sys", "Wire"],
+            dependencies: ["Forwarding", "ForwardingSupport", "FuzzTargets", "LabSupport", "Sys", "Wire"],
             swiftSettings: strict),
         .testTarget(name: "VNetTests", dependencies: ["Model", "VNet", "Wire"], swiftSettings: strict),
         .testTarget(

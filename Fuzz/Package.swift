@@ -16,7 +16,7 @@ let strict: [SwiftSetting] = [
     .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
 ]
 
-let fuzzers = ["FuzzNetlink", "FuzzAddress", "FuzzPolicy", "FuzzCompiler", "FuzzNames"]
+let fuzzers = ["FuzzNetlink", "FuzzAddress", "FuzzPolicy", "FuzzCompiler", "FuzzNames", "FuzzHosts"]
 
 let package = Package(
     name: "Fuzz",

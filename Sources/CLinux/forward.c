@@ -158,6 +158,25 @@ int cl_local_place(int fd, struct cl_place *place) {
     return 0;
 }
 
+// IP6T_SO_ORIGINAL_DST and SO_ORIGINAL_DST are the same number; their headers cannot be had together.
+#define ORIGINAL_DESTINATION 80
+
+int cl_original_place(int fd, struct cl_place *place) {
+    struct sockaddr_storage name;
+    socklen_t length = sizeof name;
+    memset(&name, 0, sizeof name);
+    int level = option(fd, SOL_SOCKET, SO_DOMAIN) == AF_INET ? SOL_IP : SOL_IPV6;
+    if (getsockopt(fd, level, ORIGINAL_DESTINATION, &name, &length) < 0) return -1;
+    from_name(place, &name);
+    return 0;
+}
+
+ssize_t cl_read_stream(int fd, void *bytes, size_t size) { return recv(fd, bytes, size, MSG_DONTWAIT); }
+
+ssize_t cl_write_stream(int fd, const void *bytes, size_t size) {
+    return send(fd, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 int cl_reset_on_close(int fd) {
     struct linger none = {1, 0};
     return setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);

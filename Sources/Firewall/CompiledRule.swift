@@ -8,16 +8,18 @@ struct RuleOrder: Hashable, Comparable {
     }
 
     let tier: Tier
-    /// In the standard tier: 0 for denials, 1 for allowances.
+    /// In the standard tier: 0 for denials, 1 for allowances, 2 for those that verify the host.
     let priority: Int
     let policy: String
     /// Its place in the policy.
     let index: Int
 
-    init(_ policy: FirewallPolicy, _ name: String, _ action: RuleAction, index: Int) {
+    init(
+        _ policy: FirewallPolicy, _ name: String, _ action: RuleAction, index: Int, verifiesHost: Bool = false
+    ) {
         switch policy.tier {
         case .admin(let priority): (tier, self.priority) = (.admin, priority)
-        case .standard: (tier, priority) = (.standard, action == .deny ? 0 : 1)
+        case .standard: (tier, priority) = (.standard, action == .deny ? 0 : verifiesHost ? 2 : 1)
         case .baseline(let priority): (tier, self.priority) = (.baseline, priority)
         }
         self.policy = name

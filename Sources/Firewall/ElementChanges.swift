@@ -54,12 +54,12 @@ struct ElementChanges {
     /// All of it as one transaction.
     func batch(_ delta: RulesetDelta, _ generation: Generation) -> NftBatch {
         var whole = NftBatch()
-        if delta.countsPackets == true { whole.createPacketLimits() }
+        whole.create(delta.chains, generation)
         for (set, elements) in removed where !elements.isEmpty {
             whole.remove(elements, from: generation.set(set))
         }
         for (set, elements) in added where !elements.isEmpty { whole.add(elements, to: generation.set(set)) }
-        if delta.countsPackets == false { whole.deletePacketLimits() }
+        whole.delete(delta.chains, where: false)
         return whole
     }
 

@@ -13,7 +13,7 @@ package enum KernelLayout {
     static let tables = [policyTable, spoofingTable]
 
     /// Tables of another layout are replaced, not mended; see `Generation.mark`.
-    static let version = 14
+    static let version = 15
 
     // MARK: Sets of the policy table
 
@@ -30,6 +30,12 @@ package enum KernelLayout {
     /// (bridge of a network with names, gateway's address): where its endpoints may ask, whatever policy says.
     static func resolvers(_ family: IPFamily) -> NftSet {
         set("resolvers\(family.rawValue)", [.ifname, family.type], 16 + family.width / 8)
+    }
+    /// Bridge of a network with names that may be left → its gateway, where the proxy verifies hosts.
+    static func verifiers(_ family: IPFamily) -> NftSet {
+        NftSet(
+            table: policyTable, name: "verifiers\(family.rawValue)", keyType: [.ifname], keyLength: 16,
+            data: .value(family.type, length: family.width / 8), flags: .map)
     }
     /// Bridges of networks that may be left for the outside.
     static let exitBridges = set("exit_bridges", [.ifname], 16)
@@ -134,7 +140,7 @@ package enum KernelLayout {
         size: 1 << 20, elementExpressions: [.counter])
 
     static let policySets: [NftSet] =
-        IPFamily.allCases.map(resolvers)
+        IPFamily.allCases.map(resolvers) + IPFamily.allCases.map(verifiers)
         + [bridges, networks, peerLinks, closedBridges, exitBridges, portedProtocols, ports, portRanges]
         + [connectionLimits, packetLimits, byteLimits] + IPFamily.allCases.map(limited)
         + IPFamily.allCases.flatMap { [identities($0), named($0), quarantined($0), exceptions($0)] }

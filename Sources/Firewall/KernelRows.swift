@@ -169,6 +169,9 @@ enum KernelRows {
             for address in IPFamily.allCases.compactMap(network.gateway) {
                 all.append(
                     (KernelLayout.resolvers(address.family), [NftElement(key: bridge + address.bytes)]))
+                guard network.nat || network.isolation == .none else { continue }
+                all.append(
+                    (KernelLayout.verifiers(address.family), [NftElement(key: bridge, data: address.bytes)]))
             }
         }
         if network.isolation != .none { all.append((KernelLayout.closedBridges, [NftElement(key: bridge)])) }

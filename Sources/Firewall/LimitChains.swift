@@ -182,17 +182,3 @@ struct PacketLimitChains {
         }
     }
 }
-
-extension NftBatch {
-    mutating func createPacketLimits() {
-        let limits = PacketLimitChains()
-        for chain in limits.chains { create(chain) }
-        for rule in limits.rules { add(rule) }
-    }
-
-    mutating func deletePacketLimits() {
-        let chains = PacketLimitChains().chains
-        for chain in chains { flush(chain) }
-        for chain in chains { delete(chain) }
-    }
-}

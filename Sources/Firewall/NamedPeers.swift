@@ -39,13 +39,16 @@ extension PolicyCompiler {
     private func subjectNumber(_ address: IPAddress) -> UInt32 { rows[.identity(address)] ?? 0 }
 
     /// Whether an endpoint may begin a connection to an address outside that it knows by these names.
+    ///
+    /// - Parameter isVerified: the connection is led to the proxy, which sees to it that it asks for one of them.
     package func allows(
         from source: IPAddress, to destination: IPAddress, l4proto: UInt8, port: UInt16,
-        named names: Set<String>
+        named names: Set<String>, isVerified: Bool = false
     ) -> Bool {
         guard let owner = owners[source], quarantines[owner] == nil else { return false }
         let point = UInt32(l4proto) << 16 | UInt32(port)
-        return portsNamed(names, source, destination)?.outcome(point).map { !$0.isDenial } ?? false
+        guard let outcome = portsNamed(names, source, destination)?.outcome(point) else { return false }
+        return !outcome.isDenial || isVerified && outcome == .unverifiedHost
     }
 
     /// How far an endpoint's egress goes outside, as far as names are concerned.

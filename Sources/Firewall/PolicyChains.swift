@@ -130,10 +130,19 @@ struct PolicyChains {
             }
             chain("policy\(suffix)_marked") { $0.marked(family) }
             chain("gateway" + suffix) {
-                [$0.rule(nil, quarantine)] + $0.questions(family) + [
+                [
+                    $0.rule(nil, quarantine),
+                    // IPS_DST_NAT; what is translated otherwise goes to endpoints.
+                    $0.rule(
+                        "to a host that is verified", .ct(.status, .r(0)),
+                        .bitwise(
+                            source: .r(0), destination: .r(0), mask: nativeBytes(1 << 5), xor: nativeBytes(0)),
+                        .cmp(.neq, .r(0), nativeBytes(0)), .verdict(.goto("verified\(suffix)"))),
+                ] + $0.questions(family) + [
                     $0.rule(nil, egress), $0.isLimited(marked), $0.rule(nil, limit),
                 ] + $0.accepted
             }
+            chain("verified" + suffix) { [$0.rule(nil, limit)] + $0.accepted }
             chain("outbound" + suffix) {
                 [$0.rule(nil, quarantine), $0.rule(nil, ingress), $0.isLimited(marked), $0.rule(nil, limit)]
                     + $0.accepted

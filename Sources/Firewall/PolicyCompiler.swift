@@ -166,6 +166,7 @@ package struct PolicyCompiler: Sendable {
         for (rule, reference) in source.referencedRules {
             if rule.effect.action == .deny { ruleNumbers.release(reference) }
             if rule.limit != nil { releaseLimitNumber(of: reference) }
+            if rule.verifyHost { ledger.need(.verifiedHosts, -1) }
         }
     }
 
@@ -174,6 +175,7 @@ package struct PolicyCompiler: Sendable {
         var rules: [(direction: Direction, rule: CompiledRule)] = []
         var limits = CompiledLimits(endpoint: policy.limits)
         for (place, (rule, reference)) in policy.referencedRules.enumerated() {
+            if rule.verifyHost { ledger.need(.verifiedHosts, 1) }
             if let compiled = compiled(rule, reference, policy, name, place) {
                 rules.append((rule.direction, compiled))
                 if let limit = rule.limit, let number = compiled.outcome?.rawValue, reference.action == .allow
@@ -239,13 +241,15 @@ package struct PolicyCompiler: Sendable {
             guard let number = limitNumber(of: reference) else { return nil }
             allowance = Outcome(rawValue: number)
         }
+        // In audit mode there is nothing to tell of what would be led to the proxy.
+        if rule.verifyHost, policy.mode == .enforce { allowance = .unverifiedHost }
         let outcome: Outcome? =
             switch action {
             case .allow: allowance
             case .deny: Outcome(rawValue: number(of: reference))
             case .pass: nil
             }
-        let order = RuleOrder(policy, name, action, index: place)
+        let order = RuleOrder(policy, name, action, index: place, verifiesHost: rule.verifyHost)
         return CompiledRule(order, outcome, rule.ports, placed, isAudit: policy.mode == .audit)
     }
 

@@ -32,6 +32,9 @@ package struct Outcome: RawRepresentable, Hashable, Sendable {
     /// Names are asked of the network's own resolver.
     package static let foreignResolver = Outcome(rawValue: denyBit | 9)
 
+    /// Denied where it is judged: a first packet that may pass is led to the proxy before, and does not come here.
+    package static let unverifiedHost = Outcome(rawValue: denyBit | 10)
+
     /// Either side is quarantined.
     package static let quarantine = Outcome(rawValue: denyBit | 8)
 

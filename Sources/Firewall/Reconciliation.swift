@@ -49,7 +49,7 @@ extension FirewallPlane {
         batch.create(generation.mark)
         batch.add(KernelLayout.portedNumbers.map { NftElement(key: [$0]) }, to: KernelLayout.portedProtocols)
         for rule in policy.rules + spoofing.rules { batch.add(rule) }
-        if compiler.ledger.packetLimits > 0 { batch.createPacketLimits() }
+        for chains in compiler.ledger.neededChains { batch.create([chains: true], generation) }
         let elements = desiredElements().filter { $0.set.name != KernelLayout.portedProtocols.name }
         var whole = batch
         for (set, elements) in elements { whole.add(elements, to: set) }
@@ -73,7 +73,11 @@ extension FirewallPlane {
     private mutating func structureIsIntact() throws(FirewallError) -> Bool {
         let policy = PolicyChains()
         let spoofing = SpoofingChains()
-        let packetLimits = compiler.ledger.packetLimits > 0 ? PacketLimitChains() : nil
+        let optional = compiler.ledger.neededChains
+        func chains(_ table: NftTable) -> [NftChain] {
+            optional.flatMap(\.chains).filter { $0.table == table }
+        }
+        func rules(_ table: NftTable) -> [NftRule] { optional.flatMap(\.rules).filter { $0.table == table } }
         do throws(NetlinkError) {
             let present = try socket.listTables()
             for table in KernelLayout.tables
@@ -89,12 +93,14 @@ extension FirewallPlane {
             generation = current
             for (table, chains, rules, sets) in [
                 (
-                    KernelLayout.policyTable, policy.chains + [current.mark], policy.rules,
+                    KernelLayout.policyTable,
+                    policy.chains + chains(KernelLayout.policyTable) + [current.mark],
+                    policy.rules + rules(KernelLayout.policyTable),
                     KernelLayout.policySets.map(current.set)
                 ),
                 (
-                    KernelLayout.spoofingTable, spoofing.chains + (packetLimits?.chains ?? []),
-                    spoofing.rules + (packetLimits?.rules ?? []), KernelLayout.spoofingSets
+                    KernelLayout.spoofingTable, spoofing.chains + chains(KernelLayout.spoofingTable),
+                    spoofing.rules + rules(KernelLayout.spoofingTable), KernelLayout.spoofingSets
                 ),
             ] {
                 let names = Set(try socket.listChains(table).map(\.name))
@@ -153,7 +159,7 @@ extension FirewallPlane {
             first.delete(set)
             first.create(set)
         }
-        if delta.countsPackets == true { first.createPacketLimits() }
+        first.create(delta.chains, generation)
         try commit(first, context)
         do throws(FirewallError) {
             var content = ElementChanges()
@@ -168,15 +174,16 @@ extension FirewallPlane {
             let policy = PolicyChains()
             for chain in policy.chains { turn.flush(chain) }
             for rule in policy.rules { turn.add(next.rule(rule)) }
+            turn.turn(compiler.ledger.neededChains, to: next)
             turn.delete(generation.mark)
             turn.create(next.mark)
             for set in Generation.sets { turn.delete(generation.set(set)) }
-            if delta.countsPackets == false { turn.deletePacketLimits() }
+            turn.delete(delta.chains, where: false)
             try commit(turn, context)
         } catch {
             var undo = NftBatch()
             for set in Generation.sets { undo.delete(next.set(set)) }
-            if delta.countsPackets == true { undo.deletePacketLimits() }
+            undo.delete(delta.chains, where: true)
             try? commit(undo, context)
             throw error
         }

@@ -3,16 +3,19 @@ internal import Model
 /// The rows as they are, with what each was before the current change touched it.
 package struct RowLedger: Sendable {
     package private(set) var rows: [Row: UInt32] = [:]
-    /// How many rows limit the packets of a port.
-    package private(set) var packetLimits = 0
+    /// How many things need chains that are not always there.
+    private var needs: [OptionalChains: Int] = [:]
 
     private var classNumbers = NumberAllocator<PortClass>()
     private var classUses: [UInt32: Int] = [:]
 
     private var journal: [Row: UInt32?] = [:]
-    private var countedPackets = false
+    private var present: Set<OptionalChains> = []
 
     init() {}
+
+    /// The chains that there have to be besides those that always are.
+    package var neededChains: Set<OptionalChains> { Set(needs.lazy.filter { $0.value > 0 }.map(\.key)) }
 
     func portClass(_ number: UInt32) -> PortClass? { classNumbers[number] }
 
@@ -21,8 +24,10 @@ package struct RowLedger: Sendable {
         guard old != value else { return }
         if journal[row] == nil { journal.updateValue(old, forKey: row) }
         rows[row] = value
-        if case .packets = row { packetLimits += (value == nil ? 0 : 1) - (old == nil ? 0 : 1) }
+        if case .packets = row { need(.packetLimits, (value == nil ? 0 : 1) - (old == nil ? 0 : 1)) }
     }
+
+    mutating func need(_ chains: OptionalChains, _ change: Int) { needs[chains, default: 0] += change }
 
     /// Points a row at a class of ports, adding and removing the class's own rows with its first and last
     /// use.
@@ -58,9 +63,9 @@ package struct RowLedger: Sendable {
             if let old { delta.removed[row] = old }
             if let now { delta.added[row] = now }
         }
-        let countsPackets = packetLimits > 0
-        if countsPackets != countedPackets { delta.countsPackets = countsPackets }
-        countedPackets = countsPackets
+        let needed = neededChains
+        for chains in needed.symmetricDifference(present) { delta.chains[chains] = needed.contains(chains) }
+        present = needed
         journal.removeAll(keepingCapacity: true)
         return delta
     }

@@ -33,10 +33,10 @@ package enum Row: Hashable, Sendable {
 package struct RulesetDelta: Hashable, Sendable {
     package var removed: [Row: UInt32] = [:]
     package var added: [Row: UInt32] = [:]
-    /// Whether the chains that count ports' packets come or go; nil is neither.
-    package var countsPackets: Bool?
+    /// Chains that come (true) or go.
+    package var chains: [OptionalChains: Bool] = [:]
 
     package init() {}
 
-    package var isEmpty: Bool { removed.isEmpty && added.isEmpty && countsPackets == nil }
+    package var isEmpty: Bool { removed.isEmpty && added.isEmpty && chains.isEmpty }
 }

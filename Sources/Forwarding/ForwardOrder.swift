@@ -17,6 +17,9 @@ package enum ForwardOrder: Hashable, Sendable {
     case endResync
     /// Asks for the counters of all ports.
     case count
+    /// Whether a connection may go on to the host that it asks for; of one that does already, whether it may stay.
+    /// The socket to go on by comes along, not connected; none for a connection that has one.
+    case host(id: UInt32, isAllowed: Bool)
 }
 
 /// What the forwarder tells the manager, one datagram each.
@@ -34,6 +37,12 @@ package enum ForwardReport: Hashable, Sendable {
     /// The port is not forwarded: its socket is not what it should be (EINVAL), or has come without one
     /// (EBADF).
     case failed(id: UInt32, errno: Int32)
+    /// A connection asks for a host. Asked again of the next manager, as long as it is there.
+    case mayReach(HostClaim)
+    /// A connection that was asked about has ended.
+    case hostEnded(id: UInt32)
+    /// A connection was refused that asks for no host, or without the manager's word.
+    case hostRefused(client: IPAddress, destination: IPAddress, port: UInt16, HostRefusal)
 }
 
 extension ForwardOrder {
@@ -69,6 +78,10 @@ extension ForwardOrder {
         case .beginResync: writer.integer(UInt8(5))
         case .endResync: writer.integer(UInt8(6))
         case .count: writer.integer(UInt8(7))
+        case .host(let id, let isAllowed):
+            writer.integer(UInt8(8))
+            writer.integerBE(id)
+            writer.integer(UInt8(isAllowed ? 1 : 0))
         }
         return writer.bytes
     }
@@ -85,7 +98,7 @@ extension ForwardOrder {
             let limit: UInt32 = try reader.integerBE("limit")
             let targets = try reader.onePerFamily("targets")
             let standIns = try reader.onePerFamily("stand-ins")
-            guard port != 0, !targets.isEmpty else {
+            guard (port != 0) == !targets.isEmpty, port != 0 || transport == .tcp else {
                 throw DecodeError("port", at: 6, "there is nothing to forward to")
             }
             self = .publish(
@@ -108,6 +121,7 @@ extension ForwardOrder {
         case 5: self = .beginResync
         case 6: self = .endResync
         case 7: self = .count
+        case 8: self = .host(id: try reader.integerBE("id"), isAllowed: try reader.flag())
         default: throw DecodeError("kind", at: 0, "\(kind) is no order")
         }
         try reader.end()
@@ -143,6 +157,21 @@ extension ForwardReport {
             writer.integer(UInt8(6))
             writer.integerBE(id)
             writer.integerBE(errno)
+        case .mayReach(let question):
+            writer.append([7, question.isUnderWay ? 1 : 0])
+            writer.integerBE(question.id)
+            writer.append(question.client)
+            writer.append(question.destination)
+            writer.integerBE(question.port)
+            writer.append(question.host.utf8.prefix(253))
+        case .hostEnded(let id):
+            writer.integer(UInt8(8))
+            writer.integerBE(id)
+        case .hostRefused(let client, let destination, let port, let refusal):
+            writer.append([9, refusal.rawValue])
+            writer.append(client)
+            writer.append(destination)
+            writer.integerBE(port)
         }
         return writer.bytes
     }
@@ -175,6 +204,29 @@ extension ForwardReport {
         case 4: self = .published(id: try reader.integerBE("id"))
         case 5: self = .withdrawn(id: try reader.integerBE("id"))
         case 6: self = .failed(id: try reader.integerBE("id"), errno: try reader.integerBE("errno"))
+        case 7:
+            let isUnderWay = try reader.flag()
+            let id: UInt32 = try reader.integerBE("id")
+            let client = try reader.address()
+            let destination = try reader.address()
+            let port: UInt16 = try reader.integerBE("port")
+            let start = reader.offset
+            guard let host = HostReader.name(try reader.take(reader.remaining, "host")) else {
+                throw DecodeError("host", at: start, "is no name")
+            }
+            self = .mayReach(
+                HostClaim(
+                    id: id, client: client, destination: destination, port: port, host: host,
+                    isUnderWay: isUnderWay))
+        case 8: self = .hostEnded(id: try reader.integerBE("id"))
+        case 9:
+            let number: UInt8 = try reader.integer("refusal")
+            guard let refusal = HostRefusal(rawValue: number) else {
+                throw DecodeError("refusal", at: 1, "\(number) is none")
+            }
+            self = .hostRefused(
+                client: try reader.address(), destination: try reader.address(),
+                port: try reader.integerBE("port"), refusal)
         default: throw DecodeError("kind", at: 0, "\(kind) is no report")
         }
         try reader.end()

@@ -33,6 +33,14 @@ package struct ForwardedPort: Hashable, Sendable {
         self.standIns = standIns
         self.limit = limit
     }
+
+    /// A gate: endpoints' connections come here that the kernel leads away, and each goes on to where it was begun
+    /// to, once the manager allows the host that it asks for.
+    package static func gate(id: UInt32) -> ForwardedPort {
+        ForwardedPort(id: id, transport: .tcp, targets: [], port: 0)
+    }
+
+    package var isGate: Bool { targets.isEmpty }
 }
 
 /// What has passed through a published port since it was published.

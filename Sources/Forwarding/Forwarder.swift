@@ -17,6 +17,10 @@ package struct ForwardLimits: Hashable, Sendable {
     /// Clients of UDP that are let in a second: each takes a socket that the manager must make, and the source of a
     /// datagram may be anything.
     package var newClients: Int64 = 4_000
+    /// How long a connection at a gate may take to ask for a host and to be allowed it.
+    package var asking: Int64 = 10_000
+    /// Connections of one endpoint that ask at a time.
+    package var askers = 256
 
     package init() {}
 }
@@ -41,6 +45,15 @@ package final class Forwarder {
     var byID: [UInt32: Publication] = [:]
     var relays = SlotTable<StreamRelay>()
     var sessions = SlotTable<DatagramSession>()
+    /// Connections at gates that have not gone on.
+    var askers = SlotTable<HostAsker>()
+    /// The same and those that have, by the number of what they ask.
+    var questions: [UInt32: HostPlace] = [:]
+    /// A number that was not a forwarder's before this one: an answer to that one is none to this.
+    var lastQuestion = UInt32.random(in: 0...UInt32.max)
+    /// Askers by the address of the endpoint, and all of them in the order in which their time is up.
+    var askersOf: [IPAddress: Int] = [:]
+    var asking: [(slot: Int, generation: UInt32)] = []
     /// What sessions have on both sides.
     var passages: Set<Passage> = []
 
@@ -103,6 +116,7 @@ package final class Forwarder {
             }
             takeTurns()
             expireConnecting()
+            expireAskers()
             expireSessions()
             askForSockets()
             resume()
@@ -123,6 +137,9 @@ package final class Forwarder {
         case .client, .server:
             guard let relay = relays[token] else { return }
             handle(relay, events, of: token.kind)
+        case .asker:
+            guard let asker = askers[token] else { return }
+            listen(to: asker)
         case .session:
             guard let session = sessions[token] else { return }
             answer(session)
@@ -137,6 +154,7 @@ package final class Forwarder {
         } else if !connecting.isEmpty {
             return 0
         }
+        if let first = asking.first { next = min(next, askers[first.slot, first.generation]?.until ?? 0) }
         if sweepAt > 0 { next = min(next, sweepAt) }
         if retryAt > 0 { next = min(next, retryAt) }
         if hasLink, !isLinkFull, let again = stock.askAgainAt { next = min(next, again) }
@@ -147,7 +165,7 @@ package final class Forwarder {
 
     /// What there is to spend: a connection may come to have six descriptors, a session has one.
     func affords(_ cost: Int) -> Bool {
-        relays.count * StreamRelay.cost + sessions.count + cost <= budget
+        (relays.count + askers.count) * StreamRelay.cost + sessions.count + cost <= budget
     }
 
     private func need(_ port: Publication, _ change: Int) {
@@ -257,11 +275,13 @@ package final class Forwarder {
         case .beginResync:
             for port in byID.values { port.isConfirmed = false }
             inParts(byID.keys.sorted()) { report(.holds($0, isLast: $1)) }
+            askAgain()
         case .endResync:
             for port in byID.values where !port.isConfirmed {
                 withdraw(port)
                 report(.withdrawn(id: port.port.id))
             }
+        case .host(let id, let isAllowed): decide(id, isAllowed, passengers.take())
         case .count:
             inParts(byID.values.sorted { $0.port.id < $1.port.id }) { ports, isLast in
                 let counters = ports.map { ($0.port.id, $0.counters) }
@@ -327,6 +347,7 @@ package final class Forwarder {
         _ = shutdown(port.socket.rawValue, Int32(SHUT_RDWR))
         paused.removeAll { $0 === port }
         for relay in relays.all where relay.port === port { end(relay, isBroken: true) }
+        for asker in askers.all where asker.port === port { dismiss(asker) }
         for slot in Array(port.sessions.values) {
             if let session = sessions.at(slot) { end(session) }
         }

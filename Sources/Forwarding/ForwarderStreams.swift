@@ -39,6 +39,7 @@ extension Forwarder {
     }
 
     private func open(_ port: Publication, _ client: consuming Descriptor, _ peer: Place?) {
+        if port.port.isGate { return ask(port, client, peer) }
         guard let peer, let passage = Passage(peer, to: port.port, own: own),
             let server = connect(port, passage)
         else {
@@ -46,21 +47,30 @@ extension Forwarder {
             _ = cl_reset_on_close(client.rawValue)
             return
         }
+        guard begin(port, client, server) != nil else { return }
+        if passage.isStandIn { port.counters.standIns += 1 }
+    }
+
+    /// A relay of a client and a server that is being connected to; nil where it cannot be.
+    func begin(
+        _ port: Publication, _ client: consuming Descriptor, _ server: consuming Descriptor,
+        question: HostClaim? = nil, prefix: [UInt8] = []
+    ) -> StreamRelay? {
         let (slot, generation) = relays.reserve()
         let relay = StreamRelay(
             port, slot: slot, generation: generation, client: client, server: server,
-            connectBy: now + limits.connect)
+            connectBy: now + limits.connect, question: question, prefix: prefix)
         do throws(SystemError) { try relay.watch(by: poller) } catch {
             relay.end(&pipes, isBroken: true)
             relays.remove(slot)
             port.counters.failed += 1
-            return
+            return nil
         }
         relays.put(relay, at: slot)
         connecting.append((slot, generation))
         port.counters.opened += 1
         port.counters.active += 1
-        if passage.isStandIn { port.counters.standIns += 1 }
+        return relay
     }
 
     /// Begins a connection to the endpoint, as the client; with another port where the client's cannot be had.
@@ -125,6 +135,7 @@ extension Forwarder {
         relay.end(&pipes, isBroken: isBroken)
         relays.remove(relay.slot)
         relay.port.counters.active -= 1
+        if let question = relay.question { forget(question) }
     }
 
     /// Ends connections that the endpoint has not taken in time.

@@ -69,6 +69,7 @@ struct Token {
         case client
         case server
         case session
+        case asker
     }
 
     let kind: Kind

@@ -16,13 +16,16 @@ final class StreamRelay {
     private(set) var isConnecting = true
     /// Waits for its turn to go on.
     var isQueued = false
+    /// Of one that came through a gate.
+    let question: HostClaim?
 
     /// Descriptors that it may come to have: two sockets, two pipes.
     static let cost = 6
 
     init(
         _ port: Publication, slot: Int, generation: UInt32, client: consuming Descriptor,
-        server: consuming Descriptor, connectBy: Int64
+        server: consuming Descriptor, connectBy: Int64, question: HostClaim? = nil,
+        prefix: [UInt8] = []
     ) {
         self.port = port
         self.slot = slot
@@ -30,6 +33,8 @@ final class StreamRelay {
         self.connectBy = connectBy
         self.client = client
         self.server = server
+        self.question = question
+        inbound.prefix = prefix[...]
     }
 
     func watch(by poller: borrowing Poller) throws(SystemError) {

@@ -61,6 +61,8 @@ struct Way {
     var canWrite = false
     /// The end is in sight: it goes along with the last bytes, in one packet.
     var isEnding = false
+    /// What was read already, or stands in its place: goes first.
+    var prefix: ArraySlice<UInt8> = []
     private var hasEnded = false
     private var isDone = false
     private var pipe: Pipe?
@@ -70,6 +72,10 @@ struct Way {
         -> Progress
     {
         if isDone { return .done }
+        if !prefix.isEmpty {
+            guard sendPrefix(to: sink, &moved) else { return .broken }
+            if !prefix.isEmpty { return .waiting }
+        }
         for _ in 0..<Self.turn {
             if held == 0, canRead, !hasEnded {
                 guard let pipe = pipe ?? pipes.take() else { return .broken }
@@ -116,6 +122,26 @@ struct Way {
             if !canRead { return .waiting }
         }
         return .unfinished
+    }
+
+    /// - Returns: false where the sink takes nothing any more.
+    private mutating func sendPrefix(to sink: Int32, _ moved: inout UInt64) -> Bool {
+        while canWrite, !prefix.isEmpty {
+            let sent = unsafe prefix.withUnsafeBytes {
+                unsafe cl_write_stream(sink, $0.baseAddress, $0.count)
+            }
+            if sent >= 0 {
+                prefix = prefix.dropFirst(sent)
+                moved &+= UInt64(sent)
+            } else {
+                switch Errno.current {
+                case .again: canWrite = false
+                case .interrupted: continue
+                default: return false
+                }
+            }
+        }
+        return true
     }
 
     /// Gives an empty pipe back.

@@ -151,7 +151,14 @@ private struct CompilerWorld {
                 let domains = ["a.example", "*.example", "*"].compactMap { try? DomainPattern($0) }
                 peers = (peers ?? []) + [.domain(choices.pick(domains))]
             }
-            policy.rules.append(PolicyRule(list, action, peers: peers, ports: ports()))
+            var rule = PolicyRule(list, action, peers: peers, ports: ports())
+            if !rule.domains.isEmpty, choices.number(below: 2) == 0 {
+                rule.peers = rule.domains.map { .domain($0) }
+                let (a, b) = (choices.pick(Self.ports), choices.pick(Self.ports))
+                rule.ports = [PortMatch(.tcp, min(a, b)...max(a, b))]
+                rule.verifyHost = isStandard
+            }
+            policy.rules.append(rule)
         }
         return policy
     }
@@ -281,6 +288,12 @@ private struct CompilerWorld {
                     let outcome = compiler.judge(
                         from: from.address, to: to.address, l4proto: l4proto, port: port)
                     let decision = set.evaluate(flow)
+                    if case .allowed(.verifiedRule, _) = decision {
+                        guard outcome == .unverifiedHost else {
+                            return "\(from.address) to \(to.address) \(transport): \(outcome) but \(decision)"
+                        }
+                        continue
+                    }
                     guard outcome.isDenial != decision.isAllowed else {
                         return "\(from.address) to \(to.address) \(transport): \(outcome) but \(decision)"
                     }

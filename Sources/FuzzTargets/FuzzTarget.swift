@@ -17,6 +17,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case compiler
     /// Messages of the name service, and those between manager and resolver.
     case names
+    /// What connections say of the host that they ask for, and messages between manager and forwarder.
+    case hosts
 
     /// - Returns: the promise that these bytes break, nil if none.
     public func violation(_ bytes: [UInt8]) -> String? {
@@ -26,6 +28,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
         case .policy: decodePolicy(String(decoding: bytes, as: UTF8.self))
         case .compiler: compilePolicies(bytes)
         case .names: decodeNames(bytes)
+        case .hosts: decodeHosts(bytes)
         }
     }
 }

@@ -81,6 +81,8 @@ public enum DenialReason: Hashable, Sendable, Codable, CustomStringConvertible {
     case limit(ExceededLimit)
     /// The endpoint's network has a resolver, and rules allow others to be asked only where they name the port.
     case foreignResolver(network: String)
+    /// A rule allows the connection for the hosts that it names, and the connection asked for none of them.
+    case unverifiedHost
     /// A packet in the middle of a connection that is not known, or not any more.
     case notTracked
     /// The destination is an address of the network that no endpoint has.
@@ -99,6 +101,7 @@ public enum DenialReason: Hashable, Sendable, Codable, CustomStringConvertible {
         case .rateLimit: "rate limit"
         case .limit(let limit): "rate limit: \(limit)"
         case .foreignResolver(let network): "names are asked of the resolver of network \(network)"
+        case .unverifiedHost: "it asks for no host that a rule allows"
         case .notTracked: "not part of a known connection"
         case .noSuchPeer: "no endpoint has the destination address"
         case .formerRule: "a rule that is no longer in force"
@@ -109,6 +112,8 @@ public enum DenialReason: Hashable, Sendable, Codable, CustomStringConvertible {
 /// What lets a packet pass in one direction.
 public enum Grant: Hashable, Sendable, Codable, CustomStringConvertible {
     case rule(RuleReference)
+    /// A connection begins, and goes on once it has asked for a host that the rule allows.
+    case verifiedRule(RuleReference)
     /// No policy selects the endpoint in this direction and its network's default is allow.
     case networkDefault(network: String)
     /// A question to the resolver of the endpoint's own network.
@@ -119,6 +124,7 @@ public enum Grant: Hashable, Sendable, Codable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .rule(let rule): rule.description
+        case .verifiedRule(let rule): "\(rule), for a host that it names"
         case .nameService(let network): "a question to the resolver of network \(network)"
         case .networkDefault(let network): "default allow of network \(network)"
         case .outside: "outside the fabric"

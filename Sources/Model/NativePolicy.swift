@@ -70,10 +70,10 @@ extension FirewallPolicy {
     }
 
     private static func stamped(_ list: RuleList, _ rules: [PolicyRule]) -> [PolicyRule] {
-        rules.map {
-            PolicyRule(
-                list, list.denies ? .deny : .allow, name: $0.name, peers: $0.peers, ports: $0.ports,
-                limit: $0.limit)
+        rules.map { rule in
+            var rule = rule
+            (rule.list, rule.action) = (list, list.denies ? .deny : .allow)
+            return rule
         }
     }
 

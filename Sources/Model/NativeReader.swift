@@ -61,7 +61,7 @@ extension PolicyReader {
         let side = list.direction == .ingress ? "from" : "to"
         let known =
             [side, "ports"] + (list.denies ? [] : ["limit"])
-            + (list == .egress ? ["toFQDNs"] : [])
+            + (list == .egress ? ["toFQDNs", "verifyHost"] : [])
         return items(node, list.rawValue).compactMap { item, path -> PolicyRule? in
             guard let fields = fields(item, path, known) else { return nil }
             var others = fields[side].map { peers($0, "\(path).\(side)") }
@@ -71,7 +71,8 @@ extension PolicyReader {
             return PolicyRule(
                 peers: others,
                 ports: fields["ports"].map { ports($0, "\(path).ports") },
-                limit: fields["limit"].map { limit($0, "\(path).limit") })
+                limit: fields["limit"].map { limit($0, "\(path).limit") },
+                verifyHost: fields["verifyHost"].map { truth($0, "\(path).verifyHost") } ?? false)
         }
     }
 

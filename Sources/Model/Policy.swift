@@ -76,10 +76,13 @@ public struct PolicyRule: Hashable, Sendable, Codable {
     public var ports: [PortMatch]?
     /// Bounds on what the rule allows, for each selected endpoint by itself.
     public var limit: TrafficLimit?
+    /// What it allows passes once the connection has asked for one of its domains, in the SNI of TLS
+    /// (RFC 6066 section 3) or the Host of HTTP (RFC 9110 section 7.2).
+    public var verifyHost: Bool
 
     public init(
         _ list: RuleList, _ action: RuleAction, name: String? = nil, peers: [PolicyPeer]? = nil,
-        ports: [PortMatch]? = nil, limit: TrafficLimit? = nil
+        ports: [PortMatch]? = nil, limit: TrafficLimit? = nil, verifyHost: Bool = false
     ) {
         self.list = list
         self.action = action
@@ -87,11 +90,15 @@ public struct PolicyRule: Hashable, Sendable, Codable {
         self.peers = peers
         self.ports = ports
         self.limit = limit
+        self.verifyHost = verifyHost
     }
 
     /// A rule whose place is said by the list that it is put into.
-    public init(peers: [PolicyPeer]? = nil, ports: [PortMatch]? = nil, limit: TrafficLimit? = nil) {
-        self.init(.ingress, .allow, peers: peers, ports: ports, limit: limit)
+    public init(
+        peers: [PolicyPeer]? = nil, ports: [PortMatch]? = nil, limit: TrafficLimit? = nil,
+        verifyHost: Bool = false
+    ) {
+        self.init(.ingress, .allow, peers: peers, ports: ports, limit: limit, verifyHost: verifyHost)
     }
 
     public var direction: Direction { list.direction }

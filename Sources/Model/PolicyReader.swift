@@ -138,6 +138,12 @@ extension PolicyReader {
         return number
     }
 
+    mutating func truth(_ node: Node, _ path: String) -> Bool {
+        guard let text = text(node, path) else { return false }
+        if text != "true", text != "false" { refuse(node, path, text, "must be true or false") }
+        return text == "true"
+    }
+
     mutating func value<T>(_ node: Node, _ path: String, _ read: (String) throws(ParseError) -> T)
         -> T?
     {

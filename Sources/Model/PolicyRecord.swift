@@ -71,6 +71,7 @@ private struct RecordWriter {
             text += ",\"limit\":"
             try encoded(limit)
         }
+        if rule.verifyHost { text += ",\"verifyHost\":true" }
         text += "}"
     }
 

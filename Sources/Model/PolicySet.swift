@@ -12,7 +12,7 @@
 /// 3. The egress of A, then the ingress of B, each through the tiers:
 ///    - admin: the first rule that matches allows, denies, or passes on to what follows here;
 ///    - standard: the first deny rule that matches denies. Otherwise the first allow rule that matches
-///      allows. Otherwise an endpoint selected in that direction denies;
+///      allows, one that verifies the host only where no other does. Otherwise an endpoint selected in that direction denies;
 ///    - baseline, for one that is not: the first rule that matches allows, denies, or passes;
 ///    - its network's default.
 ///
@@ -166,6 +166,11 @@ public struct PolicySet: Sendable {
         if let standard = tiers.standard {
             _ = try ask(standard.deny)
             if let grant = try ask(standard.allow) { return grant }
+            if let rule = standard.verified?.first(
+                peer, selectors: selectors, query, withholdsNames: withholdsNames)
+            {
+                return .verifiedRule(rule.reference)
+            }
         } else if let grant = try ask(tiers.baseline) {
             return grant
         } else if subject.network.defaultVerdict == .allow, !withholdsNames {
@@ -237,7 +242,8 @@ private struct PlacedPolicy: Sendable {
             }
             rules.append(
                 PlacedRule(
-                    order: order, reference: reference, action: action, ports: rule.ports, peers: placed))
+                    order: order, reference: reference, action: action, ports: rule.ports, peers: placed,
+                    verifiesHost: rule.verifyHost))
             order += 1
         }
         self.rules = rules
@@ -251,10 +257,12 @@ private final class Profile: Sendable {
     final class Tiers: Sendable {
         let admin: RuleTable?
         /// nil where no policy of the tier selects the endpoint in that direction.
-        let standard: (deny: RuleTable, allow: RuleTable)?
+        let standard: Standard?
         let baseline: RuleTable?
 
-        init(admin: RuleTable?, standard: (deny: RuleTable, allow: RuleTable)?, baseline: RuleTable?) {
+        typealias Standard = (deny: RuleTable, allow: RuleTable, verified: RuleTable?)
+
+        init(admin: RuleTable?, standard: Standard?, baseline: RuleTable?) {
             self.admin = admin
             self.standard = standard
             self.baseline = baseline
@@ -290,12 +298,14 @@ private final class Profile: Sendable {
         func table(_ rules: [PlacedRule]) -> RuleTable {
             RuleTable(rules.sorted { $0.order < $1.order })
         }
+        let verified = rules[1].filter { $0.action == .allow && $0.verifiesHost }
         return Tiers(
             admin: rules[0].isEmpty ? nil : table(rules[0]),
             standard: isSelected
                 ? (
                     deny: table(rules[1].filter { $0.action == .deny }),
-                    allow: table(rules[1].filter { $0.action == .allow })
+                    allow: table(rules[1].filter { $0.action == .allow && !$0.verifiesHost }),
+                    verified: verified.isEmpty ? nil : table(verified)
                 ) : nil,
             baseline: rules[2].isEmpty ? nil : table(rules[2]))
     }

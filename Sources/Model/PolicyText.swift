@@ -172,6 +172,33 @@ extension PolicyPeer {
     }
 }
 
+extension PolicyRule {
+    private enum CodingKeys: String, CodingKey { case list, action, name, peers, ports, limit, verifyHost }
+
+    public init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        self.init(
+            try container.decode(RuleList.self, forKey: .list),
+            try container.decode(RuleAction.self, forKey: .action),
+            name: try container.decodeIfPresent(String.self, forKey: .name),
+            peers: try container.decodeIfPresent([PolicyPeer].self, forKey: .peers),
+            ports: try container.decodeIfPresent([PortMatch].self, forKey: .ports),
+            limit: try container.decodeIfPresent(TrafficLimit.self, forKey: .limit),
+            verifyHost: try container.decodeIfPresent(Bool.self, forKey: .verifyHost) ?? false)
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(list, forKey: .list)
+        try container.encode(action, forKey: .action)
+        try container.encodeIfPresent(name, forKey: .name)
+        try container.encodeIfPresent(peers, forKey: .peers)
+        try container.encodeIfPresent(ports, forKey: .ports)
+        try container.encodeIfPresent(limit, forKey: .limit)
+        if verifyHost { try container.encode(true, forKey: .verifyHost) }
+    }
+}
+
 extension FirewallPolicy {
     private enum CodingKeys: String, CodingKey {
         case id, tier, selector, directions, rateLimit, limits, rules, mode

@@ -81,7 +81,9 @@ private struct PolicyCheck {
         let prefix = policy.id.dialect == .native ? "" : "spec."
         for list in RuleList.allCases where list != .trusted {
             for (index, rule) in policy.rules(list).enumerated() {
-                self.rule(rule, list, "\(prefix)\(list.rawValue)[\(index)]")
+                let path = "\(prefix)\(list.rawValue)[\(index)]"
+                self.rule(rule, list, path)
+                if rule.verifyHost { verifyHost(rule, policy.tier, path) }
             }
         }
     }
@@ -159,6 +161,26 @@ private struct PolicyCheck {
         }
         if let bandwidth = limit.bandwidth, !PolicyLimits.bandwidth.contains(bandwidth) {
             refuse("\(path).bandwidth", bandwidth, "must be 16kbit to 100gbit")
+        }
+    }
+
+    /// Only TCP has hosts that are asked for where it can be seen (of QUIC the first packet is encrypted, if with a
+    /// key that anyone can make).
+    private mutating func verifyHost(_ rule: PolicyRule, _ tier: PolicyTier, _ path: String) {
+        let field = "\(path).verifyHost"
+        if tier != .standard { refuse(field, true, "has no meaning in tier \(tier.name)") }
+        if rule.domains.isEmpty || rule.domains.count != rule.peers?.count {
+            refuse(field, true, "needs toFQDNs, and nothing beside it")
+        }
+        if rule.limit != nil { refuse(field, true, "cannot stand beside a limit of the rule") }
+        guard let ports = rule.ports else {
+            return refuse(field, true, "needs ports, such as 443/tcp")
+        }
+        for (index, port) in ports.enumerated() {
+            guard case .range(let range) = port, range.transport == .tcp else {
+                refuse("\(path).ports[\(index)]", port, "verifyHost needs ports of TCP")
+                continue
+            }
         }
     }
 

@@ -46,6 +46,7 @@ extension FirewallPolicy {
                 }
                 if let ports = rule.ports { parts.append(("ports", DocumentValue(ports))) }
                 if let limit = rule.limit { parts.append(("limit", DocumentValue(limit))) }
+                if rule.verifyHost { parts.append(("verifyHost", .truth(true))) }
                 return DocumentValue.map(parts)
             }
             fields.append((list.rawValue, .list(rules)))
@@ -58,6 +59,7 @@ extension FirewallPolicy {
 enum DocumentValue {
     case text(String)
     case number(Int)
+    case truth(Bool)
     case list([DocumentValue])
     case map([(String, DocumentValue)])
 
@@ -116,7 +118,7 @@ enum DocumentValue {
     private var word: String {
         switch self {
         case .text(let text): DocumentValue.isWord(text) ? text : flow
-        case .number: flow
+        case .number, .truth: flow
         case .list(let items): "[" + items.map(\.word).joined(separator: ", ") + "]"
         case .map(let fields):
             "{"
@@ -132,6 +134,7 @@ enum DocumentValue {
         case .text(let text) where text.utf8.allSatisfy(DocumentValue.isPlain): "\"\(text)\""
         case .text(let text): "\"" + text.unicodeScalars.map(DocumentValue.escaped).joined() + "\""
         case .number(let number): String(number)
+        case .truth(let value): value ? "true" : "false"
         case .list(let items): "[" + items.map(\.flow).joined(separator: ", ") + "]"
         case .map(let fields):
             "{" + fields.map { DocumentValue.text($0).flow + ": " + $1.flow }.joined(separator: ", ") + "}"

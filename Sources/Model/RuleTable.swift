@@ -9,15 +9,18 @@ final class PlacedRule: Sendable {
     /// nil for every port of every protocol.
     let ports: [PortMatch]?
     let peers: [PlacedPeer]?
+    let verifiesHost: Bool
 
     init(
-        order: Int, reference: RuleReference, action: RuleAction, ports: [PortMatch]?, peers: [PlacedPeer]?
+        order: Int, reference: RuleReference, action: RuleAction, ports: [PortMatch]?, peers: [PlacedPeer]?,
+        verifiesHost: Bool
     ) {
         self.order = order
         self.reference = reference
         self.action = action
         self.ports = ports
         self.peers = peers
+        self.verifiesHost = verifiesHost
     }
 }
 

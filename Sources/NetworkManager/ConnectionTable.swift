@@ -16,12 +16,15 @@ struct ConnectionTable: ~Copyable {
         let l4proto: UInt8
         /// 0 where the protocol has no ports.
         let destinationPort: UInt16
+        /// The proxy is between the two.
+        let isVerified: Bool
 
         init(_ entry: ConntrackEntry) {
             source = entry.original.source
-            destination = entry.destination
+            destination = entry.peer.address
             l4proto = entry.original.l4proto
-            destinationPort = entry.destinationPort ?? 0
+            destinationPort = entry.peer.port ?? 0
+            isVerified = entry.isVerified
         }
     }
 
@@ -48,7 +51,7 @@ struct ConnectionTable: ~Copyable {
         try follow()
         if let known { return known.entries(of: addresses) }
         return try read().filter { entry in
-            addresses.map { $0.contains(entry.original.source) || $0.contains(entry.destination) } ?? true
+            addresses.map { $0.contains(entry.original.source) || $0.contains(entry.peer.address) } ?? true
         }
     }
 
@@ -149,7 +152,7 @@ private struct KnownConnections {
     mutating func insert(_ entry: ConntrackEntry) {
         let key = Key(entry)
         guard entries.updateValue(entry, forKey: key) == nil else { return }
-        for address in Set([key.tuple.source, entry.destination]) {
+        for address in Set([key.tuple.source, entry.peer.address]) {
             keys[address, default: []].insert(key)
         }
     }
@@ -164,7 +167,7 @@ private struct KnownConnections {
         // A later connection may have the tuple by now.
         guard let known = entries[key], known.id == entry.id else { return }
         entries[key] = nil
-        for address in Set([key.tuple.source, known.destination]) {
+        for address in Set([key.tuple.source, known.peer.address]) {
             keys[address]?.remove(key)
             if keys[address]?.isEmpty ?? false { keys[address] = nil }
         }

@@ -160,6 +160,8 @@ extension NetworkManager {
         allocators[endpoint.networkID]?.release(endpoint)
         if let member = try? directory.member(endpoint) { departed.remember(member) }
         directory.removeEndpoint(id: endpoint.id)
+        hosts.refused[endpoint.id] = nil
+        endDisallowedHosts()
         log.info(
             "endpoint released", metadata: ["endpoint": "\(endpoint.name)", "failures": "\(failures.count)"])
         return failures

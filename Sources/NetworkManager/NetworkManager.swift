@@ -78,6 +78,7 @@ public actor NetworkManager {
     var departed = DepartedMembers()
     var names = NameDesk()
     var ports = PortDesk()
+    var hosts = HostDesk()
     /// What the proxy's host was told last.
     var toldProxyHost: Bool?
 

@@ -108,6 +108,8 @@ extension NetworkManager {
             ).isDenial && !isHeldByName(flow)
         }
         try connections.cut(condemned)
+        followGates()
+        endDisallowedHosts()
     }
 
     // MARK: Explaining

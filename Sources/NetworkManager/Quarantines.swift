@@ -41,6 +41,7 @@ extension NetworkManager {
         isCutDue = true
         if exceptions.isEmpty {
             try connections.cutAll(of: endpoint.addresses)
+            endDisallowedHosts()
         } else {
             try cutDisallowedConnections(of: Set(endpoint.addresses))
         }

@@ -78,6 +78,7 @@ extension NetworkManager {
     func reconcile() throws {
         try cutIfDue()
         tellHostResolvers()
+        followGates()
         if try firewall.reconcile() { log.warning("rules were not as recorded and have been mended") }
         try mendTranslation()
         try mendPorts()

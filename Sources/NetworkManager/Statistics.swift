@@ -36,7 +36,10 @@ extension NetworkManager {
                 statistics.receivedPackets = link.sentPackets
                 statistics.receivedDropped = link.sendDrops
             }
-            let counted = denials[member.endpoint.id] ?? []
+            var counted = denials[member.endpoint.id] ?? []
+            if let refused = hosts.refused[member.endpoint.id] {
+                counted.append(Denial(outcome: .unverifiedHost, packets: refused, bytes: 0))
+            }
             statistics.denials = merged(counted.filter(\.outcome.isDenial), of: member)
             statistics.audited = merged(
                 counted.filter(\.outcome.isAudit).map {
@@ -74,6 +77,7 @@ extension NetworkManager {
                 ?? .rateLimit
         case .notTracked: .notTracked
         case .noSuchPeer: .noSuchPeer
+        case .unverifiedHost: .unverifiedHost
         case .foreignResolver: .foreignResolver(network: member.network.name)
         default: firewall.compiler.rule(of: outcome).map { .rule($0) } ?? .formerRule
         }

@@ -398,6 +398,10 @@ public nonisolated struct Forge_Network_V1_Rule: Sendable {
   /// Clears the value of `limit`. Subsequent reads from it will return its default value.
   public mutating func clearLimit() {self._limit = nil}
 
+  /// Of a rule whose peers are domains and whose ports are TCP's: a connection passes once it has asked for one of
+  /// them, in the SNI of TLS or the Host of HTTP.
+  public var verifyHost: Bool = false
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -966,8 +970,8 @@ public nonisolated struct Forge_Network_V1_Reason: Sendable {
   // methods supported on all messages.
 
   /// A stable word for programs. Of denials: isolation, quarantine, deny-rule, default-deny, no-endpoint;
-  /// of packets alone: spoofed-source, rate-limit, not-tracked, no-such-peer, former-rule. Of permissions: allow-rule,
-  /// default-allow, outside, same-endpoint.
+  /// of packets alone: spoofed-source, rate-limit, not-tracked, no-such-peer, former-rule, unverified-host. Of permissions: allow-rule,
+  /// verified-rule, default-allow, outside, same-endpoint.
   public var code: String = String()
 
   /// The direction that decides, if one does.
@@ -1564,7 +1568,7 @@ nonisolated extension Forge_Network_V1_Limits: SwiftProtobuf.Message, SwiftProto
 
 nonisolated extension Forge_Network_V1_Rule: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Rule"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}peers\0\u{1}ports\0\u{1}limit\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}peers\0\u{1}ports\0\u{1}limit\0\u{3}verify_host\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1575,6 +1579,7 @@ nonisolated extension Forge_Network_V1_Rule: SwiftProtobuf.Message, SwiftProtobu
       case 1: try { try decoder.decodeSingularMessageField(value: &self._peers) }()
       case 2: try { try decoder.decodeSingularMessageField(value: &self._ports) }()
       case 3: try { try decoder.decodeSingularMessageField(value: &self._limit) }()
+      case 4: try { try decoder.decodeSingularBoolField(value: &self.verifyHost) }()
       default: break
       }
     }
@@ -1594,6 +1599,9 @@ nonisolated extension Forge_Network_V1_Rule: SwiftProtobuf.Message, SwiftProtobu
     try { if let v = self._limit {
       try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
     } }()
+    if self.verifyHost != false {
+      try visitor.visitSingularBoolField(value: self.verifyHost, fieldNumber: 4)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1601,6 +1609,7 @@ nonisolated extension Forge_Network_V1_Rule: SwiftProtobuf.Message, SwiftProtobu
     if lhs._peers != rhs._peers {return false}
     if lhs._ports != rhs._ports {return false}
     if lhs._limit != rhs._limit {return false}
+    if lhs.verifyHost != rhs.verifyHost {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

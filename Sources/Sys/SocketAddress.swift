@@ -50,6 +50,11 @@ extension Descriptor {
         return socket
     }
 
+    /// A TCP socket that is neither bound nor connected, non-blocking.
+    package static func stream(family: UInt8) throws(SystemError) -> Descriptor {
+        try internetSocket(family: family, stream: true)
+    }
+
     /// Where the socket is bound.
     package borrowing func localAddress() throws(SystemError) -> SocketAddress {
         let number = rawValue

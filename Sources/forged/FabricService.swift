@@ -125,29 +125,41 @@ private struct FabricDesk: FabricControl {
     }
 
     func relabel(endpoint: String, set: Labels, remove: [String]) async throws -> NetworkMember {
-        try await manager.relabel(endpoint: endpoint, set: set, remove: remove)
+        let done = try await manager.relabel(endpoint: endpoint, set: set, remove: remove)
+        await manager.portsClosed()
+        return done
     }
     func relabel(network: String, set: Labels, remove: [String]) async throws -> Network {
-        try await manager.relabel(network: network, set: set, remove: remove)
+        let done = try await manager.relabel(network: network, set: set, remove: remove)
+        await manager.portsClosed()
+        return done
     }
     func quarantine(_ name: String, for duration: Duration?, allowing: [QuarantineException]) async throws
         -> NetworkMember
     {
-        try await manager.quarantine(name, for: duration, allowing: allowing)
+        let done = try await manager.quarantine(name, for: duration, allowing: allowing)
+        await manager.portsClosed()
+        return done
     }
     func endQuarantine(_ name: String) async throws -> NetworkMember? {
         try await manager.endQuarantine(name)
     }
 
     func apply(_ policies: [FirewallPolicy]) async throws -> [PolicyChange] {
-        try await manager.apply(policies)
+        let done = try await manager.apply(policies)
+        await manager.portsClosed()
+        return done
     }
     func preview(_ policies: [FirewallPolicy]) async throws -> PolicyEffect {
         try await manager.preview(policies)
     }
 
     func warnings(_ policies: [FirewallPolicy]) async -> [String] { await manager.warnings(policies) }
-    func deletePolicy(_ name: String) async throws -> FirewallPolicy { try await manager.deletePolicy(name) }
+    func deletePolicy(_ name: String) async throws -> FirewallPolicy {
+        let policy = try await manager.deletePolicy(name)
+        await manager.portsClosed()
+        return policy
+    }
     func policy(_ name: String) async throws -> FirewallPolicy { try await manager.policy(name) }
     func policies() async throws -> [FirewallPolicy] { await manager.policies() }
     func explain(_ query: FlowQuery) async throws -> Explanation { try await manager.explain(query) }

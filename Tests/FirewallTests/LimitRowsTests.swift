@@ -52,7 +52,7 @@ import Wire
         #expect(compiler.rows[.packets(.ingress, port: endpoint.hostInterfaceName)] == 100)
         #expect(delta.added.count == 1 && delta.removed.count == 1, "one element for another")
         #expect(compiler.takeReshaped() == [endpoint.id] && compiler.bandwidths.isEmpty)
-        #expect(compiler.setPolicies([], removing: ["a"]).countsPackets == false)
+        #expect(compiler.setPolicies([], removing: ["a"]).chains == [.packetLimits: false])
     }
 
     @Test func `a rule with a limit leaves its number in the marks of its connections`() throws {

@@ -16,11 +16,11 @@ struct OrderTests {
                 ForwardedPort(id: .max, transport: .udp, targets: [try address("fd01::2")], port: 65535)),
             .withdraw(id: 3), .refill(.v6, .udp), .refill(.v4, .tcp),
             .own([]), .own([try CIDR("10.0.0.0/8"), try CIDR("fd00::/8")]),
-            .beginResync, .endResync, .count,
+            .beginResync, .endResync, .count, .publish(.gate(id: 9)), .host(id: 4, isAllowed: true),
         ]
     }
 
-    private var reports: [ForwardReport] {
+    private func reports() throws -> [ForwardReport] {
         var counters = ForwardCounters()
         (counters.opened, counters.active, counters.failed) = (1, 2, 3)
         (counters.standIns, counters.renumbered, counters.evicted) = (4, 5, 6)
@@ -28,13 +28,20 @@ struct OrderTests {
         return [
             .wantSockets(.v4, .udp, count: 64), .holds([], isLast: true), .holds([1, .max], isLast: false),
             .counters([:], isLast: true), .counters([5: counters, 6: ForwardCounters()], isLast: false),
-            .published(id: 1), .withdrawn(id: 2), .failed(id: 3, errno: -4),
+            .published(id: 1), .withdrawn(id: 2), .failed(id: 3, errno: -4), .hostEnded(id: 5),
+            .mayReach(
+                HostClaim(
+                    id: 6, client: try address("10.1.0.2"), destination: try address("2001:db8::1"),
+                    port: 443,
+                    host: "api.example.com", isUnderWay: true)),
+            .hostRefused(
+                client: try address("fd01::2"), destination: try address("192.0.2.1"), port: 80, .encrypted),
         ]
     }
 
     @Test func `orders and reports survive the way`() throws {
         for order in try orders() { #expect(try ForwardOrder(order.encoded[...]) == order) }
-        for report in reports { #expect(try ForwardReport(report.encoded[...]) == report) }
+        for report in try reports() { #expect(try ForwardReport(report.encoded[...]) == report) }
     }
 
     @Test func `a message cut anywhere, or with something behind it, is refused or another whole one`() throws
@@ -48,13 +55,14 @@ struct OrderTests {
             }
             #expect(throws: DecodeError.self) { try ForwardOrder((bytes + [0])[...]) }
         }
-        for report in reports {
+        for report in try reports() {
             #expect(throws: DecodeError.self) { try ForwardReport((report.encoded + [0])[...]) }
         }
     }
 
     @Test(arguments: [
-        [], [0], [8], [9, 0, 0, 0, 0], [2, 0], [3, 5, 6], [3, 4, 7], [4, 4, 10, 0, 0, 0, 33],
+        [], [0], [9], [8, 0, 0, 0, 1, 2], [9, 0, 0, 0, 0], [2, 0], [3, 5, 6], [3, 4, 7],
+        [4, 4, 10, 0, 0, 0, 33],
         // No port, no target, two targets of a family, an impossible family.
         [1, 0, 0, 0, 1, 6, 0, 0, 0, 0, 0, 0, 1, 4, 10, 0, 0, 1, 0],
         [1, 0, 0, 0, 1, 6, 0, 80, 0, 0, 0, 0, 0, 0],

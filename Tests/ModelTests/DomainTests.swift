@@ -1,3 +1,4 @@
+import Foundation
 import Model
 import Testing
 import Wire
@@ -50,6 +51,43 @@ struct DomainTests {
         #expect(throws: PolicyDocumentError.self) {
             try PolicyDocument.parse("policy: p\nendpoints: all\n\(rules)", file: "f")
         }
+    }
+
+    @Test func `a rule that verifies hosts is written as it is read, and recorded`() throws {
+        let text = """
+            policy: out
+            endpoints: all
+            egress:
+              - {toFQDNs: [api.example.com], ports: [443/tcp, 8000-8999/tcp], verifyHost: true}
+              - {toFQDNs: [a.example], verifyHost: false}
+            """
+        let policy = try #require(try PolicyDocument.parse(text, file: "f").first)
+        #expect(policy.egress.map(\.verifyHost) == [true, false])
+        #expect(try PolicyDocument.parse(policy.yaml, file: "f") == [policy])
+        let record = try JSONEncoder().encode(policy)
+        #expect(try JSONDecoder().decode(FirewallPolicy.self, from: record) == policy)
+        #expect(try JSONDecoder().decode(FirewallPolicy.self, from: Data(try policy.record.utf8)) == policy)
+    }
+
+    @Test(arguments: [
+        ("{ports: [443/tcp], verifyHost: true}", "egress[0].verifyHost"),
+        ("{toFQDNs: [a.example], verifyHost: true}", "egress[0].verifyHost"),
+        (
+            "{toFQDNs: [a.example], to: [{cidr: 192.0.2.0/24}], ports: [443/tcp], verifyHost: true}",
+            "egress[0].verifyHost"
+        ),
+        (
+            "{toFQDNs: [a.example], ports: [443/tcp], limit: {packets: 5}, verifyHost: true}",
+            "egress[0].verifyHost"
+        ),
+        ("{toFQDNs: [a.example], ports: [443/udp], verifyHost: true}", "egress[0].ports[0]"),
+        ("{toFQDNs: [a.example], ports: [443/tcp], verifyHost: yes}", "egress[0].verifyHost"),
+    ])
+    func `a host is verified of TCP to domains alone`(rule: String, field: String) throws {
+        let error = #expect(throws: PolicyDocumentError.self) {
+            try PolicyDocument.parse("policy: p\nendpoints: all\negress:\n  - \(rule)", file: "f")
+        }
+        #expect(try #require(error).description.contains(field))
     }
 
     @Test func `a domain allows the addresses that the endpoint was told for it, and no others`() throws {

@@ -239,6 +239,12 @@ struct World {
                 try domains && random.chance(30)
                 ? random.some(1...2) { $0.pick(World.domains) }.map { .domain(try DomainPattern($0)) }
                 : [PolicyPeer]()
+            if !named.isEmpty, random.chance(40) {
+                let first = random.pick([UInt16(80), 443, 8080])
+                return PolicyRule(
+                    peers: named, ports: [PortMatch(.tcp, first...first + (random.chance(50) ? 0 : 500))],
+                    verifyHost: true)
+            }
             return PolicyRule(
                 peers: named.isEmpty && random.chance(25) ? nil : try peers((denies ? 1 : 0)...2) + named,
                 ports: random.chance(40) ? nil : random.some(1...2) { World.range(&$0) },

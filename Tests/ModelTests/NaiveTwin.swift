@@ -65,7 +65,8 @@ struct NaiveTwin {
         _ member: NetworkMember, _ direction: Direction, _ peer: FlowSide, _ flow: Flow, withheld: Bool
     ) -> Judgement {
         // Every rule that matches, in the order in which rules are asked.
-        var matching: [(tier: PolicyTier, action: RuleAction, reference: RuleReference)] = []
+        var matching: [(tier: PolicyTier, action: RuleAction, reference: RuleReference, verifiesHost: Bool)] =
+            []
         var isSelected = false
         for policy in policies where Self.matches(policy.selector, member) {
             if policy.tier == .standard {
@@ -79,7 +80,7 @@ struct NaiveTwin {
                     let reference = RuleReference(
                         policy: policy.id, list: list, number: index + 1, name: rule.name, tier: policy.tier,
                         action: action)
-                    matching.append((policy.tier, action, reference))
+                    matching.append((policy.tier, action, reference, rule.verifyHost))
                 }
             }
         }
@@ -92,9 +93,11 @@ struct NaiveTwin {
             if let rule = standard.first(where: { $0.action == .deny }) {
                 return .denied(.rule(rule.reference))
             }
-            if let rule = standard.first(where: { $0.action == .allow }) {
+            let allowing = standard.filter { $0.action == .allow }
+            if let rule = allowing.first(where: { !$0.verifiesHost }) {
                 return .allowed(.rule(rule.reference))
             }
+            if let rule = allowing.first { return .allowed(.verifiedRule(rule.reference)) }
             return .denied(.defaultDeny(direction, endpoint: member.endpoint.name))
         }
         if let rule = matching.first(where: { $0.tier.name == "baseline" }) {

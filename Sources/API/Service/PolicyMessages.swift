@@ -26,7 +26,8 @@ extension FirewallPolicy {
                             ? try readPeers(message.peers) { field("\(name)[\(index)].peers") } : nil,
                         ports: message.hasPorts
                             ? try readPorts(message.ports) { field("\(name)[\(index)].ports") } : nil,
-                        limit: message.hasLimit ? TrafficLimit(message.limit) : nil))
+                        limit: message.hasLimit ? TrafficLimit(message.limit) : nil,
+                        verifyHost: message.verifyHost))
             }
             return rules
         }
@@ -213,6 +214,7 @@ extension Forge_Network_V1_Rule {
         if let peers = rule.peers { self.peers = .init(peers) }
         if let ports = rule.ports { self.ports = .init(ports) }
         if let limit = rule.limit { self.limit = .init(limit) }
+        verifyHost = rule.verifyHost
     }
 }
 

@@ -35,6 +35,8 @@ extension Forge_Network_V1_Reason {
                 self.direction = .init(direction)
                 self.endpoint = endpoint
             }
+        case .unverifiedHost:
+            code = "unverified-host"
         case .notTracked:
             code = "not-tracked"
         case .foreignResolver(let network):
@@ -54,6 +56,9 @@ extension Forge_Network_V1_Reason {
         switch grant {
         case .rule(let rule):
             code = "allow-rule"
+            name(rule)
+        case .verifiedRule(let rule):
+            code = "verified-rule"
             name(rule)
         case .networkDefault(let network):
             code = "default-allow"

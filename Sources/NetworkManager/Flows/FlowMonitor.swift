@@ -225,14 +225,28 @@ final class FlowMonitor: @unchecked Sendable {
                 key: FlowKey(
                     outcome: nil, direction: .egress, port: 0,
                     etherType: tuple.source.family == .v4 ? 0x0800 : 0x86dd, l4proto: tuple.l4proto,
-                    source: tuple.source, destination: event.entry.destination,
-                    destinationPort: event.entry.destinationPort, icmpType: icmpType),
+                    source: tuple.source, destination: event.entry.peer.address,
+                    destinationPort: event.entry.peer.port, icmpType: icmpType),
                 time: now, sourcePort: tuple.sourcePort
             )
         }
         intake.add(flows)
         tickLater()
         return .things(flows.count)
+    }
+
+    /// Tells of a connection that the proxy refused because of its host.
+    func tell(refusedFrom source: IPAddress, to destination: IPAddress, port: UInt16) {
+        let key = FlowKey(
+            outcome: .unverifiedHost, direction: .egress, port: 0,
+            etherType: source.family == .v4 ? 0x0800 : 0x86dd, l4proto: 6, source: source,
+            destination: destination, destinationPort: port, icmpType: nil)
+        queue.async { [self] in
+            guard !isStopped else { return }
+            intake.add([(key: key, time: Self.now, sourcePort: nil)])
+            recent += 1
+            tickLater()
+        }
     }
 
     /// Microseconds since 1970.

@@ -92,6 +92,7 @@ extension NetworkManager: FlowNames {
             firewall.compiler.exceededLimit(outcome, endpoint: name).map { .limit($0) } ?? .rateLimit
         case .notTracked: .notTracked
         case .noSuchPeer: .noSuchPeer
+        case .unverifiedHost: .unverifiedHost
         case .foreignResolver: .foreignResolver(network: "?")
         default: firewall.compiler.rule(of: outcome).map { .rule($0) } ?? .formerRule
         }

@@ -258,6 +258,6 @@ extension NetworkManager {
         guard !known.isEmpty else { return false }
         return firewall.compiler.allows(
             from: flow.source, to: flow.destination, l4proto: flow.l4proto, port: flow.destinationPort,
-            named: known)
+            named: known, isVerified: flow.isVerified)
     }
 }

@@ -28,6 +28,8 @@ struct PortDesk {
     var lacking: Set<UInt32> = []
     /// Those that the forwarder is to close and has not closed yet.
     private var closing: Set<UInt32> = []
+    /// Connections that were verified, and that it is to end.
+    private var endingHosts: Set<UInt32> = []
     private var waiters: [CheckedContinuation<Void, Never>] = []
     /// The subnets that the kernel leads answers of; nil where it leads none.
     var routed: [CIDR]?
@@ -57,10 +59,11 @@ struct PortDesk {
 
     /// A number that nothing has; an earlier manager's are not given again soon, since the forwarder may hold
     /// what that one did not come to withdraw.
-    func freeNumber() -> UInt32 {
+    /// - Parameter taken: by gates.
+    func freeNumber(but taken: some Collection<UInt32>) -> UInt32 {
         while true {
             let number = UInt32.random(in: 1...(.max))
-            if published[number] == nil { return number }
+            if published[number] == nil, !taken.contains(number) { return number }
         }
     }
 
@@ -76,18 +79,30 @@ struct PortDesk {
 
     // MARK: Closing
 
-    var isClosing: Bool { !closing.isEmpty }
+    var isClosing: Bool { !closing.isEmpty || !endingHosts.isEmpty }
 
     /// Told once nothing is being closed any more.
     mutating func wait(_ waiter: CheckedContinuation<Void, Never>) { waiters.append(waiter) }
 
     mutating func closed(_ id: UInt32) {
         closing.remove(id)
-        if closing.isEmpty { endClosing() }
+        if !isClosing { endClosing() }
+    }
+
+    mutating func endHost(_ id: UInt32) {
+        guard let line else { return }
+        endingHosts.insert(id)
+        line.send(ForwardOrder.host(id: id, isAllowed: false).encoded)
+    }
+
+    mutating func hostEnded(_ id: UInt32) {
+        guard endingHosts.remove(id) != nil, !isClosing else { return }
+        endClosing()
     }
 
     mutating func endClosing() {
         closing = []
+        endingHosts = []
         for waiter in waiters { waiter.resume() }
         waiters = []
     }

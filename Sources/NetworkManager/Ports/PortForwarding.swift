@@ -30,6 +30,7 @@ extension NetworkManager {
         ports.isInStep = false
         ports.held = []
         ports.endClosing()
+        hosts.allowed = [:]
     }
 
     private func take(_ report: ForwardReport, from line: ProxyLine) {
@@ -42,11 +43,21 @@ extension NetworkManager {
             if isLast { tellEverything() }
         case .withdrawn(let id): ports.closed(id)
         case .failed(let id, let errno):
+            if let gate = hosts.gates[id] {
+                log.error("hosts cannot be verified", metadata: ["gateway": "\(gate.address)"])
+                hosts.gates[id] = nil
+            }
             guard let entry = ports.published[id] else { break }
             if errno == EBADF { return forward(id) }
             log.error(
                 "port is not forwarded",
                 metadata: ["port": "\(entry.port)", "error": "\(Errno(rawValue: errno))"])
+        case .mayReach(let question): answer(question, from: line)
+        case .hostEnded(let id):
+            hosts.allowed[id] = nil
+            ports.hostEnded(id)
+        case .hostRefused(let client, let destination, let port, let refusal):
+            refused(client, destination, port, refusal)
         case .published, .counters: break
         }
     }
@@ -73,6 +84,7 @@ extension NetworkManager {
                 forward(id)
             }
         }
+        tellGates(held: ports.held)
         ports.line?.send(ForwardOrder.endResync.encoded)
         ports.held = []
         ports.isInStep = true

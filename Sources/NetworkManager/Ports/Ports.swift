@@ -80,7 +80,8 @@ extension NetworkManager {
         do {
             for port in new {
                 let socket = try open(port, host)
-                opened.append((Publication(id: ports.freeNumber(), port: port), socket.release()))
+                opened.append(
+                    (Publication(id: ports.freeNumber(but: hosts.gates.keys), port: port), socket.release()))
             }
             endpoint.published += opened.map(\.publication)
             try firewall.setEndpoint(endpoint)
@@ -215,6 +216,7 @@ extension NetworkManager {
 
     /// Networks have come or gone: who is a stranger is another question now.
     func followSubnets() {
+        followGates()
         guard !ports.published.isEmpty else { return }
         tellSubnets()
         do { try leadAnswers(true) } catch { log.error("published ports", metadata: ["error": "\(error)"]) }

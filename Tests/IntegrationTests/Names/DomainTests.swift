@@ -8,7 +8,7 @@ import Testing
 @Suite(.serialized, .enabled(if: Lab.isAvailable(), "needs a lab")) struct DomainEgressTests {
     /// An authority for `*.example.com`, which answers each name with an address out of its labels: `n7` is
     /// 203.0.113.7; what begins with `alias` is a CNAME of `n7.elsewhere.net`.
-    private static let authority = """
+    static let authority = """
         import socket, struct, sys
         s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         s.bind((sys.argv[1], 53))
@@ -38,7 +38,7 @@ import Testing
             s.sendto(header + question + b"".join(answers), peer)
         """
 
-    private static let policy = """
+    static let policy = """
         policy: out
         endpoints: {labels: {app: web}}
         egress:
@@ -47,7 +47,7 @@ import Testing
         """
 
     /// A fabric with an endpoint `web` (10.77.0.10) that may go where `*.example.com` is, and the Internet.
-    private final class Field {
+    final class Field {
         let fabric: FabricFixture
         let internet: Internet
         let containers: Containers

@@ -125,7 +125,12 @@ struct Containers: ~Copyable {
     /// Runs a program in a container's network.
     @discardableResult
     func run(_ index: Int, _ arguments: String...) throws -> ProgramResult {
-        try ProcessPlan(["nsenter", "-n", "-t", "\(pids[index])"] + arguments).run(timeoutSeconds: 10)
+        try plan(index, arguments).run(timeoutSeconds: 10)
+    }
+
+    /// A program in a container's network, to be started.
+    func plan(_ index: Int, _ arguments: [String]) -> ProcessPlan {
+        ProcessPlan(["nsenter", "-n", "-t", "\(pids[index])"] + arguments)
     }
 
     /// Names of the interfaces in a container.

@@ -1,0 +1,115 @@
+internal import DNS
+internal import Firewall
+internal import Forwarding
+internal import Logging
+internal import Model
+internal import Sys
+internal import Wire
+
+/// Rules that verify hosts: where the proxy listens for them, and what it is answered.
+extension NetworkManager {
+    /// Opens and closes gates, as there are rules and networks that need them.
+    func followGates() {
+        let isNeeded = firewall.compiler.ledger.neededChains.contains(.verifiedHosts)
+        let wanted = isNeeded ? directory.networks.values.flatMap(\.gates) : []
+        let numbers = Dictionary(wanted.map { ($0.id, $0) }) { first, _ in first }
+        for id in hosts.gates.keys where numbers[id] == nil {
+            hosts.gates[id] = nil
+            ports.line?.send(ForwardOrder.withdraw(id: id).encoded)
+        }
+        for (id, gate) in numbers where hosts.gates[id] == nil {
+            hosts.gates[id] = gate
+            if ports.isInStep { openGate(id, gate) }
+        }
+    }
+
+    /// Tells a forwarder what gates there shall be.
+    /// - Parameter held: what it has already.
+    func tellGates(held: Set<UInt32>) {
+        for (id, gate) in hosts.gates {
+            if held.contains(id) {
+                ports.line?.send(ForwardOrder.publish(.gate(id: id)).encoded)
+            } else {
+                openGate(id, gate)
+            }
+        }
+    }
+
+    /// What goes wrong keeps connections that are to be verified from passing; the next reconciliation tries again.
+    private func openGate(_ id: UInt32, _ gate: HostDesk.Gate) {
+        do {
+            let socket = try Descriptor.bound(
+                to: SocketAddress(gate.address, port: VerifiedHost.port), stream: true)
+            ports.line?.send(ForwardOrder.publish(.gate(id: id)).encoded, with: socket)
+        } catch {
+            hosts.gates[id] = nil
+            log.error(
+                "hosts cannot be verified",
+                metadata: ["gateway": "\(gate.address)", "port": "\(VerifiedHost.port)", "error": "\(error)"])
+        }
+    }
+
+    // MARK: Connections
+
+    func answer(_ question: HostClaim, from line: ProxyLine) {
+        guard isAllowed(question) else {
+            hosts.allowed[question.id] = nil
+            line.send(ForwardOrder.host(id: question.id, isAllowed: false).encoded)
+            refused(question.client, question.destination, question.port, .notAllowed, host: question.host)
+            return
+        }
+        hosts.allowed[question.id] = question
+        let order = ForwardOrder.host(id: question.id, isAllowed: true).encoded
+        guard !question.isUnderWay else { return line.send(order) }
+        do {
+            line.send(order, with: try Descriptor.stream(family: question.destination.family.rawValue))
+        } catch {
+            hosts.allowed[question.id] = nil
+            line.send(ForwardOrder.host(id: question.id, isAllowed: false).encoded)
+            log.error("connect for an endpoint", metadata: ["error": "\(error)"])
+        }
+    }
+
+    /// Whether the endpoint knows the address by this name, and some rule allows the name.
+    private func isAllowed(_ question: HostClaim) -> Bool {
+        guard let endpoint = directory.endpoint(at: question.client) else { return false }
+        // What was allowed goes on under a name that has ended, as connections do.
+        let known =
+            question.isUnderWay
+            ? names.told.everyName(of: question.destination, toldTo: endpoint.id)
+            : names.told.names(of: question.destination, toldTo: endpoint.id)
+        return known.contains(question.host)
+            && firewall.compiler.allows(
+                from: question.client, to: question.destination, l4proto: 6, port: question.port,
+                named: [question.host], isVerified: true)
+    }
+
+    /// Counts and tells a refusal.
+    func refused(
+        _ client: IPAddress, _ destination: IPAddress, _ port: UInt16, _ refusal: HostRefusal,
+        host: String? = nil
+    ) {
+        guard let endpoint = directory.endpoint(at: client) else { return }
+        hosts.refused[endpoint.id, default: 0] += 1
+        flows?.tell(refusedFrom: client, to: destination, port: port)
+        log.info(
+            "host refused",
+            metadata: [
+                "endpoint": "\(endpoint.name)", "destination": "\(destination) port \(port)",
+                "host": "\(host ?? "")", "reason": "\(refusal.text)",
+            ])
+    }
+
+    /// Ends connections through the proxy that would not be allowed any more.
+    ///
+    /// They have ended when `portsClosed` returns.
+    func endDisallowedHosts() {
+        for (id, question) in hosts.allowed {
+            var question = question
+            question.isUnderWay = true
+            guard !isAllowed(question) else { continue }
+            hosts.allowed[id] = nil
+            ports.endHost(id)
+        }
+    }
+}
