@@ -56,8 +56,7 @@ enum RequestHead {
         }
         // What is no request will not become one.
         if start == 0 {
-            let method = bytes.prefix { $0 != 32 }
-            guard method.count <= 20, method.allSatisfy(isToken) else { throw .otherProtocol }
+            guard isMethod(bytes.prefix { $0 != 32 }) else { throw .otherProtocol }
         }
         return nil
     }
@@ -65,7 +64,7 @@ enum RequestHead {
     /// The authority of an absolute target; nil of one without.
     private static func target(_ line: ArraySlice<UInt8>) throws(HostRefusal) -> ArraySlice<UInt8>? {
         let parts = line.split(separator: 32, omittingEmptySubsequences: false)
-        guard parts.count == 3, !parts[0].isEmpty, parts[0].allSatisfy(isToken) else { throw .otherProtocol }
+        guard parts.count == 3, isMethod(parts[0]) else { throw .otherProtocol }
         let version = String(decoding: parts[2], as: UTF8.self)
         // "PRI * HTTP/2.0" is how HTTP/2 begins.
         guard version == "HTTP/1.1" || version == "HTTP/1.0" else { throw .otherProtocol }
@@ -103,6 +102,11 @@ enum RequestHead {
             host = authority[..<colon]
         }
         return HostReader.name(host)
+    }
+
+    /// The longest that is registered has 16 letters (IANA "HTTP Method Registry").
+    private static func isMethod(_ bytes: ArraySlice<UInt8>) -> Bool {
+        (1...20).contains(bytes.count) && bytes.allSatisfy(isToken)
     }
 
     /// RFC 9110 section 5.6.2.
