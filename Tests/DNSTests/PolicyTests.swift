@@ -388,4 +388,54 @@ struct PolicyTests {
         #expect(denials.count <= DenialLedger.namesOfOne + 1)
         #expect(denials.reduce(0) { $0 + Int($1.count) } == 5001)
     }
+
+    // MARK: Hidden and absent
+
+    private static let hidden = ["db.shop.forge.internal", "db"]
+
+    /// What is answered to one more of these than may wait, and when nobody has decided on the others.
+    private func undecided(_ name: String, from address: String, listener: Int32) throws -> [[UInt8]] {
+        var settings = ResolverSettings()
+        settings.outstanding = 4
+        let fixture = try ResolverFixture(settings: settings)
+        for id in 0..<5 {
+            try fixture.send(
+                MessageBuilder.query(name, id: UInt16(id), room: 1232), from: address, listener: listener)
+        }
+        var replies = fixture.take()
+        fixture.pass(milliseconds: 3001)
+        replies += fixture.take()
+        return replies.sorted { $0.bytes[1] < $1.bytes[1] }.map(\.bytes)
+    }
+
+    @Test(arguments: hidden)
+    func `a name that nobody decides on looks like one that is not there`(name: String) throws {
+        let found = try undecided(name, from: "10.1.0.2", listener: 0)
+        var missing = try undecided("no" + name.dropFirst(2), from: "10.1.0.2", listener: 0)
+        for index in missing.indices { missing[index].replaceSubrange(13..<15, with: Array("db".utf8)) }
+        #expect(found.count == 5)
+        #expect(found == missing)
+    }
+
+    @Test func `a name that nobody decides on is refused where that is the network's way`() throws {
+        let found = try undecided("db.shop.forge.internal", from: "10.2.0.2", listener: 1)
+        let fixture = try ResolverFixture()
+        try fixture.send(
+            MessageBuilder.query("db.shop.forge.internal", id: 0, room: 1232), from: "10.2.0.2", listener: 1)
+        fixture.decide(Verdict(.denied, reason: .peer))
+        let denied = try #require(fixture.take().first).bytes
+        #expect(found.count == 5 && found.allSatisfy { $0.dropFirst(2) == denied.dropFirst(2) })
+    }
+
+    @Test func `why a name was not told is counted, whatever it looked like`() throws {
+        var settings = ResolverSettings()
+        settings.outstanding = 4
+        let fixture = try ResolverFixture(settings: settings)
+        for _ in 0..<6 { try fixture.send(MessageBuilder.query("db.shop.forge.internal")) }
+        fixture.pass(milliseconds: 3001)
+        #expect(fixture.take().count == 6)
+        let web = fixture.resolver.endpoints.first { $0.description.id == ResolverFixture.web }
+        #expect(web?.counters.refused == [.outstanding: 2, .undecided: 4])
+        #expect(fixture.resolver.outstanding == 0)
+    }
 }

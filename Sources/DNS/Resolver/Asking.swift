@@ -44,8 +44,9 @@ extension Resolver {
     func report(_ report: ResolverReport) { actions.append(.report(report)) }
 
     /// Asks about all of these; the query waits for the last of them, and is served from the beginning then.
-    func askAboutPeers(_ reply: ReplyContext, _ targets: [Int32]) {
-        guard let parked = park(reply) else { return }
+    /// - Returns: false if its client has too many waiting.
+    func askAboutPeers(_ reply: ReplyContext, _ targets: [Int32]) -> Bool {
+        guard let parked = parkIfRoom(reply) else { return false }
         let client = reply.owner.index
         var last: UInt32 = 0
         for target in targets {
@@ -67,6 +68,7 @@ extension Resolver {
             self.report(report)
         }
         questions[last]?.parked.append(parked)
+        return true
     }
 
     /// Names outside are without number: who makes them up keeps neither the manager nor others busy.
@@ -139,7 +141,11 @@ extension Resolver {
 
     func questionTimedOut(_ id: UInt32) {
         guard let question = take(id) else { return }
-        for parked in question.parked { fail(parked, .undecided, .notReady) }
+        switch question.subject {
+        // A failure would say that the name is there.
+        case .peer: for parked in question.parked { resume(parked, mayWait: false) }
+        case .outside: for parked in question.parked { fail(parked, .undecided, .notReady) }
+        }
     }
 
     // MARK: Learning

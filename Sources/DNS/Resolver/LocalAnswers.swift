@@ -35,12 +35,17 @@ extension Resolver {
             }
         }
         if unknown > 0 {
-            askAboutPeers(reply, targets.map(\.endpoint).filter { verdict(reply.owner, on: $0) == nil })
-            return .asked
+            let undecided = targets.map(\.endpoint).filter { verdict(reply.owner, on: $0) == nil }
+            if reply.mayWait, askAboutPeers(reply, undecided) { return .asked }
+            // Whatever is told of them is told of names that are not there.
+            reason = reply.mayWait ? .outstanding : .undecided
         }
         if allowed == targets.count { return .all }
         if allowed == 0 { return .none(reason) }
-        return .some(targets.filter { verdict(reply.owner, on: $0.endpoint)?.outcome != .denied })
+        return .some(
+            targets.filter { target in
+                verdict(reply.owner, on: target.endpoint).map { $0.outcome != .denied } ?? false
+            })
     }
 
     /// A name that endpoints have.

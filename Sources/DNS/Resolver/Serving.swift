@@ -16,10 +16,12 @@ extension Resolver {
 
     /// Serves a query from the beginning, be it new or one that has waited.
     ///
-    /// - Parameter fresh: what an upstream has just answered to it.
+    /// - Parameters:
+    ///   - fresh: what an upstream has just answered to it.
+    ///   - mayWait: for verdicts on peers; where not, who is not decided on is hidden.
     func serve(
         _ bytes: [UInt8], _ range: Range<Int>, _ client: ClientReference, _ owner: Owner,
-        fresh: AnswerBody? = nil
+        fresh: AnswerBody? = nil, mayWait: Bool = true
     ) {
         let query: Query
         do throws(Query.Refusal) {
@@ -31,7 +33,8 @@ extension Resolver {
             }
             return count(.malformed, owner)
         }
-        let reply = ReplyContext(bytes: bytes, range: range, query: query, client: client, owner: owner)
+        let reply = ReplyContext(
+            bytes: bytes, range: range, query: query, client: client, owner: owner, mayWait: mayWait)
         if owner == .stranger { return deny(reply, .refused, .stranger, .prohibited) }
         if query.hasEDNS, query.version > 0 { return answer(reply, code: .badVersion) }
         guard query.questionClass == internetClass, query.type != .axfr, query.type != .ixfr,
@@ -67,17 +70,17 @@ extension Resolver {
     /// Keeps a query until something is known.
     /// - Returns: nil if its client has too many waiting; it was refused then.
     func park(_ reply: ReplyContext) -> Parked? {
+        if let parked = parkIfRoom(reply) { return parked }
+        deny(reply, .refused, .outstanding, .other)
+        return nil
+    }
+
+    /// As `park`, and who is refused is not told so.
+    func parkIfRoom(_ reply: ReplyContext) -> Parked? {
+        guard outstanding < settings.outstandingInAll else { return nil }
         if reply.owner.isEndpoint {
-            guard endpoints[Int(reply.owner.index)].outstanding < settings.outstanding,
-                outstanding < settings.outstandingInAll
-            else {
-                deny(reply, .refused, .outstanding, .other)
-                return nil
-            }
+            guard endpoints[Int(reply.owner.index)].outstanding < settings.outstanding else { return nil }
             endpoints[Int(reply.owner.index)].outstanding += 1
-        } else if outstanding >= settings.outstandingInAll {
-            deny(reply, .refused, .outstanding, .other)
-            return nil
         }
         outstanding += 1
         return Parked(client: reply.client, owner: reply.owner, bytes: Array(reply.bytes[reply.range]))
@@ -89,9 +92,11 @@ extension Resolver {
     }
 
     /// Serves a query that has waited.
-    func resume(_ parked: Parked, fresh: AnswerBody? = nil) {
+    func resume(_ parked: Parked, fresh: AnswerBody? = nil, mayWait: Bool = true) {
         unpark(parked.owner)
-        serve(parked.bytes, 0..<parked.bytes.count, parked.client, owner(of: parked.client), fresh: fresh)
+        serve(
+            parked.bytes, 0..<parked.bytes.count, parked.client, owner(of: parked.client), fresh: fresh,
+            mayWait: mayWait)
     }
 
     /// Answers a query that has waited for nothing.
@@ -113,4 +118,6 @@ struct ReplyContext {
     let query: Query
     let client: ClientReference
     let owner: Owner
+    /// For the manager's verdict on peers.
+    var mayWait = true
 }
