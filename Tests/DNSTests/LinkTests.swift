@@ -85,9 +85,9 @@ struct LinkTests {
             DomainName(Array(repeating: String(repeating: "a", count: 61), count: 4).joined(separator: ".")))
         let denials = Array(repeating: Denial(client: 1, name: long, reason: .peer, count: 1), count: 200)
         #expect(ResolverReport.denied(denials).encoded.count <= PacketLink.limit)
-        // As many addresses as the longest message can hold.
         let addresses = Array(
-            repeating: LearntAddress(address: try IPAddress("2001:db8::1"), ttl: 1), count: 2400)
+            repeating: LearntAddress(address: try IPAddress("2001:db8::1"), ttl: 1),
+            count: ResolverReport.mostAddresses)
         #expect(
             ResolverReport.learn(id: 1, client: 1, name: long, addresses).encoded.count <= PacketLink.limit)
     }

@@ -438,4 +438,53 @@ struct PolicyTests {
         #expect(web?.counters.refused == [.outstanding: 2, .undecided: 4])
         #expect(fixture.resolver.outstanding == 0)
     }
+
+    // MARK: Many addresses
+
+    /// An answer with so many addresses, to a client that must learn them.
+    private func learning(of count: Int) throws -> (ResolverFixture, [LearntAddress], UInt32) {
+        let fixture = try ResolverFixture()
+        _ = try fixture.ask("many.example.com")
+        fixture.decide(Verdict(.learn))
+        fixture.answer(
+            try #require(fixture.takeSent().first),
+            answers: try (0..<count).map {
+                try MessageBuilder.a("many.example.com", "192.0.\($0 / 250).\($0 % 250)")
+            })
+        guard case .learn(let id, _, _, let addresses)? = fixture.takeReports().last else {
+            Issue.record("not learnt")
+            return (fixture, [], 0)
+        }
+        return (fixture, addresses, id)
+    }
+
+    @Test func `of an answer with very many addresses as many are told as are learnt`() throws {
+        for (count, told) in [(64, 64), (65, 64), (1000, 64)] {
+            let (fixture, addresses, id) = try learning(of: count)
+            #expect(addresses.count == told)
+            fixture.order(.learnt(id: id, true))
+            _ = fixture.take()
+            try fixture.send(MessageBuilder.query("many.example.com"), connection: 7)
+            let answer = try PlainMessage(try #require(fixture.take().first).bytes)
+            #expect(answer.data == addresses.map(\.address.description))
+        }
+    }
+
+    @Test func `addresses are charged for, each as much as a question`() throws {
+        var settings = ResolverSettings()
+        settings.questionsPerSecond = 50
+        let fixture = try ResolverFixture(settings: settings)
+        for number in 0..<3 {
+            try fixture.send(MessageBuilder.query("n\(number).example.com"))
+            fixture.decide(Verdict(.learn))
+            guard number < 2 else { break }
+            fixture.answer(
+                try #require(fixture.takeSent().first),
+                answers: try (0..<60).map { try MessageBuilder.a("n\(number).example.com", "192.0.2.\($0)") })
+        }
+        let replies = try fixture.take().map { try PlainMessage($0.bytes) }
+        // The first is held back, the second would be too much; to ask is not.
+        #expect(replies.map(\.code) == [.refused])
+        #expect(fixture.takeSent().count == 1)
+    }
 }

@@ -32,6 +32,23 @@ struct AnswerBody: Hashable, Sendable {
         }
     }
 
+    /// Ends it before the record that would bring more addresses than this.
+    mutating func cut(addresses most: Int) {
+        var (left, kept, end) = (most, 0, 0)
+        var isOver = false
+        Self.forEachRecord(records, from: 0) { type, _, data in
+            left -= RecordAddresses.of(type, records[data]).count
+            isOver = isOver || left < 0
+            guard !isOver else { return }
+            (kept, end) = (kept + 1, data.upperBound)
+        }
+        // Names point to what is before them: the rest is as good as it was.
+        guard isOver else { return }
+        records.removeLast(records.count - end)
+        authority = UInt16(max(kept - Int(answers), 0))
+        answers = UInt16(min(kept, Int(answers)))
+    }
+
     /// The addresses in it, each with the seconds it has left.
     static func addresses(
         in records: [UInt8], from start: Int = 0, age: UInt32 = 0

@@ -10,13 +10,16 @@ package enum ResolverReport: Hashable, Sendable {
     case mayLearnPeer(question: UInt32, client: UInt64, target: UInt64)
     /// May this client ask for this name outside? Answered by `verdict`.
     case mayAskOutside(question: UInt32, client: UInt64, name: DomainName)
-    /// This client is about to be told that the name it asked for has these addresses. Answered by `learnt`,
-    /// when it can reach them.
+    /// This client is about to be told that the name it asked for has these addresses, `mostAddresses` at most.
+    /// Answered by `learnt`, when it can reach them.
     case learn(id: UInt32, client: UInt64, name: DomainName, [LearntAddress])
     /// What was not answered since the last report.
     case denied([Denial])
     /// Part of the answer to `counters`; the last part says so.
     case counters(request: UInt32, [EndpointCounters], isLast: Bool)
+
+    /// As many addresses a client learns of one answer; the rest of it is not told.
+    package static let mostAddresses = 64
 
     package var encoded: [UInt8] {
         var writer = ByteWriter()

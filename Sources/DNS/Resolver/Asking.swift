@@ -72,9 +72,9 @@ extension Resolver {
     }
 
     /// Names outside are without number: who makes them up keeps neither the manager nor others busy.
-    private func maySpend(_ reply: ReplyContext) -> Bool {
+    private func maySpend(_ reply: ReplyContext, _ cost: Int = 1) -> Bool {
         let index = Int(reply.owner.index)
-        guard endpoints[index].allowance.take(now: now, perSecond: settings.questionsPerSecond) else {
+        guard endpoints[index].allowance.take(cost, now: now, perSecond: settings.questionsPerSecond) else {
             deny(reply, .refused, .flood, .other)
             return false
         }
@@ -153,7 +153,8 @@ extension Resolver {
     /// Holds the last answer back until the client can reach what is in it.
     func learnFirst(_ reply: ReplyContext, _ addresses: [LearntAddress], _ learnt: LearntSet) {
         let held = outbox.takeLast()
-        guard maySpend(reply), let parked = park(reply) else { return }
+        // Each address is an element of the kernel's and a row of the manager's.
+        guard maySpend(reply, addresses.count), let parked = park(reply) else { return }
         let id = nextQuestion()
         let report = ResolverReport.learn(
             id: id, client: endpoints[Int(reply.owner.index)].description.id, name: asked.name, addresses)

@@ -50,6 +50,15 @@ extension Resolver {
         if body.code != .noError, body.code != .nameError {
             return deny(reply, body.code, .upstream, .noReachableAuthority)
         }
+        var body = body
+        var addresses: [LearntAddress] = []
+        if verdict.outcome == .learn, reply.owner.isEndpoint {
+            addresses = AnswerBody.addresses(in: body.records, age: age)
+            if addresses.count > ResolverReport.mostAddresses {
+                body.cut(addresses: ResolverReport.mostAddresses)
+                addresses = AnswerBody.addresses(in: body.records, age: age)
+            }
+        }
         begin(reply, body.code, authentic: body.authentic)
         let records = outbox.bytes.count
         outbox.bytes += body.records
@@ -63,8 +72,6 @@ extension Resolver {
             }
         }
         finish(reply, answers: body.answers, authority: body.authority, code: body.code)
-        guard verdict.outcome == .learn, reply.owner.isEndpoint else { return }
-        let addresses = AnswerBody.addresses(in: body.records, age: age)
         guard !addresses.isEmpty else { return }
         let set = LearntSet(addresses, now: seconds)
         if learnt?.covers(set) != true { learnFirst(reply, addresses, set) }

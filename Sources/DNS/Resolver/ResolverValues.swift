@@ -86,7 +86,8 @@ package struct ResolverSettings: Sendable {
     /// Milliseconds that an upstream is passed over for, at first and at most.
     package var deadTime: UInt64 = 5000
     package var longestDeadTime: UInt64 = 60_000
-    /// Questions about names outside that one client may cause the manager in a second; twice as many at once.
+    /// Questions about names outside, and addresses to learn, that one client may cause the manager in a second;
+    /// twice as many at once.
     package var questionsPerSecond = 200
     /// Verdicts on pairs of endpoints that are remembered.
     package var verdicts = 1 << 18
@@ -122,15 +123,17 @@ struct Allowance: Sendable {
     private var filled: UInt64 = 0
 
     /// - Returns: false if nothing is left.
-    mutating func take(now: UInt64, perSecond rate: Int) -> Bool {
+    mutating func take(_ cost: Int = 1, now: UInt64, perSecond rate: Int) -> Bool {
         let full = 2000 * rate
         // In thousandths, so that a millisecond fills a whole number.
         var level = min(
             full, (self.level ?? full) + Int(clamping: now - filled) * (self.level == nil ? 0 : rate))
         defer { self.level = level }
         filled = now
-        guard level >= 1000 else { return false }
-        level -= 1000
+        // Who has all that there can be may ask whatever it costs.
+        let price = min(1000 * cost, full)
+        guard level >= price else { return false }
+        level -= price
         return true
     }
 }

@@ -182,7 +182,9 @@ extension NetworkManager {
 
     /// The kernel lets the endpoint reach these addresses when this returns true.
     private func learn(_ client: UInt64, _ name: String, _ addresses: [LearntAddress]) -> Bool {
-        guard let endpoint = directory.endpoint(numbered: client) else { return false }
+        guard addresses.count <= ResolverReport.mostAddresses,
+            let endpoint = directory.endpoint(numbered: client)
+        else { return false }
         let name = Self.text(name)
         // A name outside that stands for an address of the fabric, or of nobody's outside, opens nothing there.
         let outside = addresses.filter { one in
