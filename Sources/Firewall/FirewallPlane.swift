@@ -180,15 +180,18 @@ package struct FirewallPlane: ~Copyable {
         return compiler.addresses(affectedBy: delta)
     }
 
-    /// Puts in force by which names an endpoint knows an address; none ends it.
-    package mutating func setNames(_ names: Set<String>, of address: IPAddress, toldTo endpointID: String)
-        throws(FirewallError)
-    {
-        let old = compiler.told[endpointID]?[address] ?? []
-        let delta = compiler.setNames(names, of: address, toldTo: endpointID)
+    /// Puts in force by which names endpoints know addresses, of all of these or, if it fails, of none. Each
+    /// endpoint's address is in it once.
+    package mutating func setNames(_ peers: [NamedPeer]) throws(FirewallError) {
+        let old = peers.map { peer in
+            NamedPeer(
+                endpointID: peer.endpointID, address: peer.address,
+                names: compiler.told[peer.endpointID]?[peer.address] ?? [])
+        }
+        let delta = compiler.setNames(peers)
         guard !delta.isEmpty else { return }
         do throws(FirewallError) { try apply(ElementChanges(delta), delta, "names") } catch {
-            _ = compiler.setNames(old, of: address, toldTo: endpointID)
+            _ = compiler.setNames(old)
             throw error
         }
     }

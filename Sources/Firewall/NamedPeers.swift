@@ -1,6 +1,19 @@
 internal import Model
 package import Wire
 
+/// By which names an endpoint knows an address outside; none where it does not know it.
+package struct NamedPeer: Hashable, Sendable {
+    package let endpointID: String
+    package let address: IPAddress
+    package let names: Set<String>
+
+    package init(endpointID: String, address: IPAddress, names: Set<String>) {
+        self.endpointID = endpointID
+        self.address = address
+        self.names = names
+    }
+}
+
 /// Addresses outside that endpoints reach by name: those that the resolver told them, for names that some
 /// rule's domain is of.
 extension PolicyCompiler {
@@ -8,6 +21,16 @@ extension PolicyCompiler {
     package mutating func setNames(_ names: Set<String>, of peer: IPAddress, toldTo endpointID: String)
         -> RulesetDelta
     {
+        setNames([NamedPeer(endpointID: endpointID, address: peer, names: names)])
+    }
+
+    /// As above, of many as one change.
+    package mutating func setNames(_ peers: [NamedPeer]) -> RulesetDelta {
+        for peer in peers { record(peer.names, of: peer.address, toldTo: peer.endpointID) }
+        return ledger.takeDelta()
+    }
+
+    private mutating func record(_ names: Set<String>, of peer: IPAddress, toldTo endpointID: String) {
         if names.isEmpty {
             told[endpointID]?[peer] = nil
             if told[endpointID]?.isEmpty ?? false { told[endpointID] = nil }
@@ -15,7 +38,6 @@ extension PolicyCompiler {
             told[endpointID, default: [:]][peer] = names
         }
         for address in endpoints[endpointID]?.addresses ?? [] { setNamed(address, peer, names) }
-        return ledger.takeDelta()
     }
 
     /// The ports of each protocol that an endpoint may reach at an address that it knows by these names;

@@ -111,7 +111,7 @@ public actor NetworkManager {
     }
 
     private func stopWatching() -> [Task<Void, Never>] {
-        let stopped = watchers + [quarantineExpiry, names.expiry].compactMap(\.self)
+        let stopped = watchers + [quarantineExpiry, names.expiry?.task].compactMap(\.self)
         for watcher in stopped { watcher.cancel() }
         watchers = []
         quarantineExpiry = nil

@@ -49,7 +49,8 @@ extension NetworkManager {
             allocators[network.id] = EndpointAllocator(network)
         }
         for policy in recorded.policies { directory.insert(policy) }
-        for told in recorded.toldNames { names.told.insert(told) }
+        let tooMany = names.told.load(recorded.toldNames, now: wallClockMilliseconds())
+        try store.save(told: [], forgotten: tooMany)
         for quarantine in recorded.quarantines { directory.quarantines[quarantine.endpointID] = quarantine }
         for endpoint in recorded.endpoints where directory.networks[endpoint.networkID] != nil {
             directory.insert(endpoint)
@@ -60,7 +61,7 @@ extension NetworkManager {
         try firewall.start(
             networks: Array(directory.networks.values), endpoints: Array(directory.endpoints.values),
             policies: Array(directory.policies.values), quarantines: recorded.quarantines,
-            told: names.told.entries.mapValues { $0.mapValues { Set($0.names.keys) } })
+            told: names.told.current)
         try nat.start(
             directory.networks.values, published: directory.endpoints.mapValues { translations(of: $0) })
         for network in directory.networks.values { try ensureBridges(network) }

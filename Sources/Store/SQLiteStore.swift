@@ -145,15 +145,19 @@ package final class SQLiteStore: StateStore {
         }
     }
 
-    package func save(told names: [ToldName], now: Int64) throws(StoreError) {
+    package func save(told names: [ToldName], forgotten: [ToldName]) throws(StoreError) {
+        guard !names.isEmpty || !forgotten.isEmpty else { return }
         try attempt { db in
-            let sql = """
+            let delete = "DELETE FROM told_names WHERE endpoint_id = ? AND name = ? AND address = ?"
+            for one in forgotten {
+                try run(db, delete, [one.endpointID, one.name, one.address.description])
+            }
+            let insert = """
                 INSERT OR REPLACE INTO told_names (endpoint_id, name, address, until) VALUES (?, ?, ?, ?)
                 """
             for one in names {
-                try run(db, sql, [one.endpointID, one.name, one.address.description, one.until])
+                try run(db, insert, [one.endpointID, one.name, one.address.description, one.until])
             }
-            try run(db, "DELETE FROM told_names WHERE until <= ?", [now])
         }
     }
 

@@ -38,9 +38,9 @@ package protocol StateStore: Sendable {
     /// Begins, changes or (with nil) ends a quarantine.
     func save(quarantine: Quarantine?, of endpointID: String) throws(StoreError)
 
-    /// Writes what endpoints were told, or writes it anew, and removes what an endpoint was told that has ended
-    /// by `now` (milliseconds since 1970).
-    func save(told names: [ToldName], now: Int64) throws(StoreError)
+    /// Writes what endpoints were told, or writes it anew, and removes what is to be forgotten, until when it
+    /// held or not.
+    func save(told names: [ToldName], forgotten: [ToldName]) throws(StoreError)
 
     /// Removes what is stored of these.
     func delete(endpointIDs: [String]) throws(StoreError)

@@ -269,4 +269,22 @@ private func mode(_ path: String) throws -> Int? {
         // it.
         #expect(save[500] < .milliseconds(2))
     }
+
+    @Test func `keeps what was told until it is forgotten, whether it holds or not`() throws {
+        let scratch = try Scratch()
+        let store = try SQLiteStore(path: scratch.path)
+        func told(_ name: String, _ address: String, until: Int64) throws -> ToldName {
+            ToldName(endpointID: "e", name: name, address: try IPAddress(address), until: until)
+        }
+        let (old, new) = (
+            try told("a.example", "192.0.2.1", until: 1), try told("b.example", "2001:db8::1", until: 9)
+        )
+        try store.save(told: [old], forgotten: [])
+        try store.save(told: [new], forgotten: [])
+        #expect(try store.loadAll().toldNames == [old, new])
+        // Another time of its is another row's for nobody.
+        let later = try told("b.example", "2001:db8::1", until: 10)
+        try store.save(told: [later], forgotten: [try told("a.example", "192.0.2.1", until: 5)])
+        #expect(try store.loadAll().toldNames == [later])
+    }
 }

@@ -16,8 +16,8 @@ struct NameDesk {
     /// Who waits for the resolver's counters, and what has come of them.
     var counting: [UInt32: CountersRequest] = [:]
     var lastRequest: UInt32 = 0
-    /// Waits for the next name that ends.
-    var expiry: Task<Void, Never>?
+    /// Waits for the next name that ends: until when, in milliseconds since 1970.
+    var expiry: (due: Int64, task: Task<Void, Never>)?
 
     func send(_ order: ResolverOrder) { line?.send(order.encoded) }
 

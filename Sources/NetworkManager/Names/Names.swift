@@ -192,27 +192,24 @@ extension NetworkManager {
                 && !directory.networks.values.contains { $0.subnets.contains { $0.contains(one.address) } }
         }
         guard !outside.isEmpty else { return addresses.isEmpty }
-        let now = wallClockMilliseconds()
-        let gone = names.told.add(
-            name, outside.map { (address: $0.address, ttlSeconds: $0.ttl) }, of: endpoint.id, now: now)
+        let change = names.told.adding(
+            name, outside.map { (address: $0.address, ttlSeconds: $0.ttl) }, of: endpoint.id,
+            now: wallClockMilliseconds())
         do {
-            for address in gone { try firewall.setNames([], of: address, toldTo: endpoint.id) }
-            for one in outside {
-                let known = names.told.names(of: one.address, toldTo: endpoint.id)
-                try firewall.setNames(known, of: one.address, toldTo: endpoint.id)
+            // First: what cannot be recorded does not happen.
+            try store.save(told: change.saved, forgotten: change.forgotten)
+            do { try firewall.setNames(change.peers) } catch {
+                let back = change.reversed
+                try? store.save(told: back.saved, forgotten: back.forgotten)
+                throw error
             }
-            let records = outside.compactMap { one -> ToldName? in
-                names.told.entries[endpoint.id]?[one.address]?.names[name].map {
-                    ToldName(endpointID: endpoint.id, name: name, address: one.address, until: $0)
-                }
-            }
-            try store.save(told: records, now: now)
-            if names.expiry == nil { endNames() }
-            return true
         } catch {
             log.error("a name cannot be put in force", metadata: ["name": "\(name)", "error": "\(error)"])
             return false
         }
+        names.told.apply(change)
+        if let end = change.saved.map(\.until).min() { awaitEnd(at: end) }
+        return true
     }
 
     /// As rules have names: without the dot of the root.
@@ -224,33 +221,70 @@ extension NetworkManager {
 
     /// Ends names whose time is over, forgets those that no connection is left of, and waits for the next.
     func endNames() {
-        names.expiry?.cancel()
+        let now = wallClockMilliseconds()
+        let change = names.told.ending(now: now)
+        var next = Int64.max
+        do {
+            try firewall.setNames(change.peers)
+            names.told.apply(change)
+            try store.save(told: change.saved, forgotten: change.forgotten)
+        } catch {
+            // They are in force as before, and ended the next time.
+            log.error("names cannot be ended", metadata: ["error": "\(error)"])
+            next = now + Self.retryMilliseconds
+        }
+        forgetLingering()
+        if !names.told.lingering.isEmpty { next = min(next, now + Self.lingeringMilliseconds) }
+        if let end = names.told.nextEnd, end > now { next = min(next, end) }
+        names.expiry?.task.cancel()
         names.expiry = nil
-        for (endpointID, address) in names.told.endNames(now: wallClockMilliseconds()) {
-            do {
-                try firewall.setNames(
-                    names.told.names(of: address, toldTo: endpointID), of: address, toldTo: endpointID)
-            } catch { log.error("a name cannot be ended", metadata: ["error": "\(error)"]) }
-        }
-        for (endpointID, address) in names.told.lingering where !isConnected(endpointID, address) {
-            names.told.forgetLingering(address, of: endpointID)
-        }
-        guard let next = names.told.nextEnd else { return }
-        // Many that end together are one change.
-        let wait = Duration.milliseconds(max(next - wallClockMilliseconds(), 1000))
-        names.expiry = Task { [weak self] in
-            do { try await Task.sleep(for: wait, clock: .continuous) } catch { return }
-            await self?.endNames()
-        }
+        if next < .max { awaitEnd(at: next) }
     }
 
-    private func isConnected(_ endpointID: String, _ address: IPAddress) -> Bool {
-        guard let endpoint = directory.endpoints[endpointID],
-            let own = endpoint.address(address.family)
-        else { return false }
-        // Where nobody can tell, it may be.
-        guard let entries = try? connections.entries(of: [address]) else { return true }
-        return entries.contains { $0.original.source == own && $0.original.destination == address }
+    /// How soon names are ended that could not be.
+    private static let retryMilliseconds: Int64 = 5000
+    /// How often names that have ended are looked at for connections.
+    private static let lingeringMilliseconds: Int64 = 60_000
+
+    /// Waits for a name that ends then, unless an earlier one is waited for.
+    private func awaitEnd(at end: Int64) {
+        if let expiry = names.expiry {
+            guard end < expiry.due else { return }
+            expiry.task.cancel()
+        }
+        // Many that end together are one change.
+        let wait = Duration.milliseconds(max(end - wallClockMilliseconds(), 1000))
+        names.expiry = (
+            end,
+            Task { [weak self] in
+                do { try await Task.sleep(for: wait, clock: .continuous) } catch { return }
+                await self?.endNames()
+            }
+        )
+    }
+
+    /// Forgets names that have ended and that no connection is left of.
+    private func forgetLingering() {
+        let lingering = names.told.lingering
+        // Where nobody can tell, there may be one.
+        guard !lingering.isEmpty,
+            let entries = try? connections.entries(of: Set(lingering.map(\.address)))
+        else { return }
+        var reached: [IPAddress: Set<IPAddress>] = [:]
+        for entry in entries {
+            reached[entry.original.source, default: []].insert(entry.original.destination)
+        }
+        let idle = lingering.filter { place in
+            guard let own = directory.endpoints[place.endpointID]?.address(place.address.family) else {
+                return true
+            }
+            return reached[own]?.contains(place.address) != true
+        }
+        let change = names.told.forgettingLingering(idle)
+        do {
+            try store.save(told: change.saved, forgotten: change.forgotten)
+            names.told.apply(change)
+        } catch { log.error("names cannot be forgotten", metadata: ["error": "\(error)"]) }
     }
 
     /// Whether a connection goes on under a name that has ended.
