@@ -29,7 +29,7 @@ final class ResolverFixture {
         settings: ResolverSettings = ResolverSettings(), udpSockets: Int = 8, tcpSockets: Int = 2,
         upstreams: Int = 1
     ) throws {
-        resolver = Resolver(settings: settings, random: SteadyGenerator())
+        resolver = Resolver(settings: settings, random: SteadyGenerator(), lastQuestion: 0)
         upstream = UpstreamAddress(try IPAddress("192.0.2.53"))
         other = UpstreamAddress(try IPAddress("192.0.2.54"))
         _ = resolver.addListener(ListenerDescription(network: 1, transport: .udp))

@@ -45,7 +45,7 @@ package final class Resolver {
     var peerQuestions: [UInt64: UInt32] = [:]
     var outsideQuestions: [OutsideKey: UInt32] = [:]
     var learnings: [UInt32: Learning] = [:]
-    var lastQuestion: UInt32 = 0
+    var lastQuestion: UInt32
     var denials = DenialLedger()
 
     // What upstreams were asked.
@@ -63,14 +63,19 @@ package final class Resolver {
     var outstanding = 0
     var deadlines = DeadlineQueue()
 
-    /// - Parameter random: of ids and of the case of letters; must not be guessed.
+    /// - Parameters:
+    ///   - random: of ids and of the case of letters; must not be guessed.
+    ///   - lastQuestion: what the manager is asked is counted from there. Another one for each resolver, so that
+    ///     an answer to the one before is none to this.
     package init(
         settings: ResolverSettings = ResolverSettings(),
-        random: any RandomNumberGenerator = SystemRandomNumberGenerator()
+        random: any RandomNumberGenerator = SystemRandomNumberGenerator(),
+        lastQuestion: UInt32 = .random(in: 0...(.max))
     ) {
         self.settings = settings
         self.random = random
         var system = SystemRandomNumberGenerator()
+        self.lastQuestion = lastQuestion
         key = NameHash.Key(using: &system)
         asked = QueryName(key: key)
         table = NameTable(key: key)

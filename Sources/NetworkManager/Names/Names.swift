@@ -69,7 +69,7 @@ extension NetworkManager {
                     // Reports bring none.
                     _ = Descriptor(owning: passenger)
                     guard let self, let report = try? ResolverReport(bytes) else { continue }
-                    await self.take(report)
+                    await self.take(report, from: line)
                 }
             })
         names.send(.begin)
@@ -84,7 +84,9 @@ extension NetworkManager {
     /// Whom the host asks may have changed.
     func tellHostResolvers() { names.send(.upstreams(HostResolvers.read())) }
 
-    private func take(_ report: ResolverReport) {
+    private func take(_ report: ResolverReport, from line: ProxyLine) {
+        // What an earlier proxy asked nobody waits for, and its numbers are not this one's.
+        guard line === names.line else { return }
         switch report {
         case .listening(let listeners, _):
             do {
