@@ -8,6 +8,7 @@ struct LinkTests {
     private static func orders() throws -> [ResolverOrder] {
         [
             .begin, .end,
+            .own([try CIDR("10.0.0.0/8"), try CIDR("fd00::/8")]), .own([]),
             .network(
                 NetworkDescription(
                     id: 1, name: "shop", subnets: [try CIDR("10.0.0.0/8"), try CIDR("fd00::/8")])),

@@ -303,4 +303,43 @@ struct UpstreamTests {
                 ])
             ])
     }
+
+    @Test func `subnets of networks without names are the fabric's too`() throws {
+        let fixture = try fixture()
+        let outside = [try MessageBuilder.a(name, "10.9.0.1"), try MessageBuilder.a(name, "192.0.2.1")]
+        func ask() throws -> [String] {
+            _ = try fixture.ask(name)
+            for sent in fixture.takeSent() { fixture.answer(sent, answers: outside) }
+            return try fixture.take().flatMap { try PlainMessage($0.bytes).data }
+        }
+        #expect(try ask() == ["10.9.0.1", "192.0.2.1"])
+        // What was remembered is asked again.
+        fixture.order(.own([try CIDR("10.9.0.0/16")]))
+        #expect(try ask() == ["192.0.2.1"])
+        #expect(try fixture.ask(name)?.data == ["192.0.2.1"])
+        // The same once more changes nothing.
+        fixture.order(.own([try CIDR("10.9.0.0/16")]))
+        #expect(try fixture.ask(name)?.data == ["192.0.2.1"])
+    }
+
+    @Test func `a network that comes makes the answers of before be asked again`() throws {
+        let fixture = try fixture()
+        _ = try fixture.ask(name)
+        fixture.answer(
+            try #require(fixture.takeSent().first), answers: [try MessageBuilder.a(name, "10.3.0.1")])
+        _ = fixture.take()
+        fixture.order(.network(NetworkDescription(id: 3, name: "new", subnets: [try CIDR("10.3.0.0/24")])))
+        #expect(try fixture.ask(name) == nil)
+    }
+
+    @Test func `an address of the fabric is none of outside in IPv6's clothes either`() throws {
+        let fixture = try fixture()
+        _ = try fixture.ask(name, .aaaa)
+        fixture.answer(
+            try #require(fixture.takeSent().first),
+            answers: ["::ffff:10.1.0.3", "2001:db8::1"].map {
+                MessageBuilder.record(name, .aaaa, ttl: 60, try! IPAddress($0).bytes)
+            })
+        #expect(try PlainMessage(try #require(fixture.take().first).bytes).data == ["2001:db8::1"])
+    }
 }

@@ -32,3 +32,12 @@ enum RecordAddresses {
         return found
     }
 }
+
+extension IPAddress {
+    /// The IPv4 address that an IPv4-mapped one stands for (RFC 4291 section 2.5.5.2): whoever connects to it
+    /// connects there.
+    var unmapped: IPAddress {
+        guard family == .v6, bits >> 32 == 0xffff else { return self }
+        return IPAddress(.v4, bits: bits & 0xffff_ffff)
+    }
+}

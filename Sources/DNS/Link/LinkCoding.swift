@@ -34,6 +34,13 @@ extension ByteWriter {
         }
     }
 
+    mutating func subnets(_ subnets: [CIDR]) {
+        list(subnets) {
+            $0.address($1.first)
+            $0.integerBE(UInt8($1.prefixLength))
+        }
+    }
+
     mutating func listener(_ listener: ListenerDescription) {
         integerBE(listener.network)
         integerBE(listener.transport.rawValue)
@@ -99,6 +106,14 @@ extension ByteReader {
         try list(field) { reader throws(DecodeError) in
             let address = try reader.address(field)
             return UpstreamAddress(address, port: try reader.integerBE(field))
+        }
+    }
+
+    mutating func subnets(_ field: String) throws(DecodeError) -> [CIDR] {
+        try list(field) { reader throws(DecodeError) in
+            let address = try reader.address(field)
+            let length: UInt8 = try reader.integerBE(field)
+            return CIDR(containing: address, prefixLength: Int(length))
         }
     }
 

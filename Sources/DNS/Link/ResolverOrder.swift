@@ -14,6 +14,8 @@ package enum ResolverOrder: Hashable, Sendable {
     /// An endpoint is there, or has changed. Its network was told before.
     case endpoint(EndpointDescription)
     case removeEndpoint(UInt64)
+    /// The fabric's subnets, of networks without names too: no name outside stands for an address there.
+    case own([CIDR])
     /// Whom the host asks.
     case upstreams([UpstreamAddress])
     /// Policy has changed: what this endpoint was let know, and others of it, holds no longer; nil is everybody.
@@ -39,10 +41,7 @@ package enum ResolverOrder: Hashable, Sendable {
             kind(3)
             writer.integerBE(network.id)
             writer.string(network.name)
-            writer.list(network.subnets) {
-                $0.address($1.first)
-                $0.integerBE(UInt8($1.prefixLength))
-            }
+            writer.subnets(network.subnets)
             writer.integerBE(network.refusal.rawValue)
             writer.flag(network.upstreams != nil)
             if let upstreams = network.upstreams { writer.upstreams(upstreams) }
@@ -90,6 +89,9 @@ package enum ResolverOrder: Hashable, Sendable {
         case .counters(let request):
             kind(13)
             writer.integerBE(request)
+        case .own(let subnets):
+            kind(14)
+            writer.subnets(subnets)
         }
         return writer.bytes
     }
@@ -125,6 +127,7 @@ package enum ResolverOrder: Hashable, Sendable {
             let transport: DNSTransport = try reader.choice("transport")
             self = .upstreamSocket(transport, try reader.choice("family"))
         case 13: self = .counters(request: try reader.integerBE("request"))
+        case 14: self = .own(try reader.subnets("subnets"))
         default: throw DecodeError("kind of order", at: 0, "\(kind) is unknown")
         }
         try reader.finish()
@@ -133,11 +136,7 @@ package enum ResolverOrder: Hashable, Sendable {
     private static func network(_ reader: inout ByteReader) throws(DecodeError) -> NetworkDescription {
         let id: UInt64 = try reader.integerBE("network")
         let name = try reader.string("name")
-        let subnets = try reader.list("subnets") { reader throws(DecodeError) in
-            let address = try reader.address("subnet")
-            let length: UInt8 = try reader.integerBE("prefix length")
-            return CIDR(containing: address, prefixLength: Int(length))
-        }
+        let subnets = try reader.subnets("subnets")
         return NetworkDescription(
             id: id, name: name, subnets: subnets, refusal: try reader.choice("refusal"),
             upstreams: try reader.flag("own upstreams") ? try reader.upstreams("upstreams") : nil)

@@ -146,7 +146,9 @@ extension Resolver {
     // MARK: Addresses
 
     func isInside(_ address: IPAddress) -> Bool {
-        networks.contains { $0.isPresent && $0.description.subnets.contains { $0.contains(address) } }
+        let address = address.unmapped
+        return own.contains { $0.contains(address) }
+            || networks.contains { $0.isPresent && $0.description.subnets.contains { $0.contains(address) } }
     }
 
     /// The name of an address of the fabric.

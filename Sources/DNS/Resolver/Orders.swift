@@ -12,6 +12,7 @@ extension Resolver {
         case .removeNetwork(let id): removeNetwork(id)
         case .endpoint(let endpoint): setEndpoint(endpoint)
         case .removeEndpoint(let id): removeEndpoint(id)
+        case .own(let subnets): setOwn(subnets)
         case .upstreams(let addresses): setUpstreams(addresses, of: 0)
         case .forgetVerdicts(let client): forgetVerdicts(of: client)
         case .verdict(let question, let verdict): verdictCame(question, verdict)
@@ -36,6 +37,13 @@ extension Resolver {
         askAgain()
     }
 
+    /// Addresses that were outside may be inside now.
+    private func setOwn(_ subnets: [CIDR]) {
+        guard own != subnets else { return }
+        own = subnets
+        cache.removeAll()
+    }
+
     // MARK: Networks
 
     private func setNetwork(_ network: NetworkDescription) {
@@ -46,6 +54,7 @@ extension Resolver {
             if number == networks.count { networks.append(state) } else { networks[number] = state }
             networkNumbers[network.id] = Int32(number)
             setUpstreams(network.upstreams, of: network.id)
+            cache.removeAll()
             return connectListeners()
         }
         let old = networks[Int(number)].description

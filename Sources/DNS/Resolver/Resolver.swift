@@ -25,6 +25,7 @@ package final class Resolver {
     var asked: QueryName
 
     // What the fabric is.
+    var own: [CIDR] = []
     var table: NameTable
     var networks: [NetworkState] = []
     var networkNumbers: [UInt64: Int32] = [:]
@@ -74,8 +75,8 @@ package final class Resolver {
     ) {
         self.settings = settings
         self.random = random
-        var system = SystemRandomNumberGenerator()
         self.lastQuestion = lastQuestion
+        var system = SystemRandomNumberGenerator()
         key = NameHash.Key(using: &system)
         asked = QueryName(key: key)
         table = NameTable(key: key)

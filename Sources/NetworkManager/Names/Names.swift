@@ -73,12 +73,18 @@ extension NetworkManager {
                 }
             })
         names.send(.begin)
+        tellOwnSubnets()
         for network in networksWithNames {
             if let settings = network.dns { names.send(.network(NetworkDescription(network, settings))) }
             for endpoint in directory.members(of: network.id) { tellName(of: endpoint, in: network) }
         }
         tellHostResolvers()
         names.send(.end)
+    }
+
+    /// Networks have come or gone.
+    func tellOwnSubnets() {
+        names.send(.own(directory.networks.values.flatMap(\.subnets).sorted()))
     }
 
     /// Whom the host asks may have changed.

@@ -217,6 +217,7 @@ extension NetworkManager {
     /// Networks have come or gone: who is a stranger is another question now.
     func followSubnets() {
         followGates()
+        tellOwnSubnets()
         guard !ports.published.isEmpty else { return }
         tellSubnets()
         do { try leadAnswers(true) } catch { log.error("published ports", metadata: ["error": "\(error)"]) }
