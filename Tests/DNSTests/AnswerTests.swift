@@ -228,4 +228,63 @@ struct AnswerTests {
                     answers: [try MessageBuilder.a("www.example.com", "192.0.2.1"), other, signature])))
         #expect(answer.answers.map(\.type) == [.a, .rrsig])
     }
+
+    private static func signature(_ owner: String, of type: RecordType) -> [UInt8] {
+        MessageBuilder.record(
+            owner, .rrsig, ttl: 60,
+            MessageBuilder.word(Int(type.rawValue)) + [UInt8](repeating: 0, count: 16)
+                + MessageBuilder.name("example.com") + [1, 2, 3])
+    }
+
+    /// `a.example.com NSEC z.example.com`, with an empty list of types.
+    private static let proof = MessageBuilder.record(
+        "a.example.com", .nsec, ttl: 60, MessageBuilder.name("z.example.com"))
+
+    @Test func `who wants signatures gets the proof that there is nothing, and nobody else`() throws {
+        let authority = [
+            Self.proof, Self.signature("a.example.com", of: .nsec), MessageBuilder.soa("example.com"),
+            Self.signature("example.com", of: .soa), Self.signature("example.com", of: .ns),
+            MessageBuilder.record("example.com", .ns, ttl: 60, MessageBuilder.name("ns.example.com")),
+        ]
+        for wants in [true, false] {
+            let question = try question("no.example.com", signatures: wants)
+            let outcome = examine(
+                question, MessageBuilder.response(to: question.message, code: 3, authority: authority))
+            #expect(
+                try message(question, outcome).authority.map(\.type)
+                    == (wants ? [.soa, .nsec, .rrsig, .rrsig] : [.soa]))
+            #expect(try body(outcome).lifetime == 60)
+        }
+    }
+
+    @Test func `who wants signatures is told that a wildcard is the closest there is`() throws {
+        let question = try question("www.example.com", signatures: true)
+        let outcome = examine(
+            question,
+            MessageBuilder.response(
+                to: question.message,
+                answers: [
+                    try MessageBuilder.a("www.example.com", "192.0.2.1"),
+                    Self.signature("www.example.com", of: .a),
+                ], authority: [Self.proof, Self.signature("a.example.com", of: .nsec)]))
+        let answer = try message(question, outcome)
+        #expect(
+            answer.answers.map(\.type) == [.a, .rrsig] && answer.authority.map(\.type) == [.nsec, .rrsig])
+    }
+
+    @Test func `who wants signatures gets the record that an alias was made by`() throws {
+        let question = try question("www.old.example.com", signatures: true)
+        let outcome = examine(
+            question,
+            MessageBuilder.response(
+                to: question.message,
+                answers: [
+                    MessageBuilder.record(
+                        "old.example.com", .dname, ttl: 60, MessageBuilder.name("new.example")),
+                    Self.signature("old.example.com", of: .dname),
+                    MessageBuilder.cname("www.old.example.com", "www.new.example"),
+                    try MessageBuilder.a("www.new.example", "192.0.2.1"),
+                ]))
+        #expect(try message(question, outcome).answers.map(\.type) == [.dname, .rrsig, .cname, .a])
+    }
 }

@@ -158,12 +158,15 @@ extension UpstreamQuestion {
             for record in wanted.isEmpty ? alias.map({ [$0] }) ?? [] : wanted
             where !add(.answer, record, most: rules.longest) { return nil }
             if wantsSignatures {
-                // RFC 4034 section 3.1: the type that a signature covers comes first in it.
+            if wantsSignatures, wanted.isEmpty, alias != nil {
+                // RFC 6672 section 5.3.1: an alias that a DNAME makes is not signed, the DNAME is.
+                for record in records where record.owner != current && current.isWithin(record.owner) {
+                    guard record.type == .dname || covered(by: record, reader) == .dname else { continue }
+                    guard add(.answer, record, most: rules.longest) else { return nil }
+                }
+            }
                 for record in here
-                where record.type == .rrsig && record.data.count > 2
-                    && number(reader.bytes, record.data.lowerBound) == signed.rawValue
-                    && !(wanted.isEmpty && alias == nil)
-                {
+                where covered(by: record, reader) == signed && !(wanted.isEmpty && alias == nil) {
                     guard add(.answer, record, most: rules.longest) else { return nil }
                 }
             }
@@ -176,20 +179,42 @@ extension UpstreamQuestion {
             guard let next = try? target.name("CNAME") else { return nil }
             current = next
         }
-        if found { return builder.finished(lifetime: lifetime, authentic: authentic) }
+        if found, !wantsSignatures { return builder.finished(lifetime: lifetime, authentic: authentic) }
 
-        // RFC 2308 section 5: for how long there is nothing, the zone's SOA says; without one, nobody knows.
-        var negative: UInt32 = 0
+        var closing: [Record] = []
         for _ in 0..<authority {
             guard let record = try? reader.record() else { return nil }
-            guard record.type == .soa, record.recordClass == internetClass, current.isWithin(record.owner),
-                record.data.count >= 22
-            else { continue }
-            let minimum = number32(reader.bytes, record.data.upperBound - 4)
-            negative = min(record.ttl, minimum, rules.longestNegative)
-            guard add(.authority, record, most: negative) else { return nil }
-            break
+            if record.recordClass == internetClass { closing.append(record) }
         }
-        return builder.finished(lifetime: min(lifetime, negative), authentic: authentic)
+        // RFC 2308 section 5: for how long there is nothing, the zone's SOA says; without one, nobody knows.
+        let zone =
+            found
+            ? nil
+            : closing.first { $0.type == .soa && current.isWithin($0.owner) && $0.data.count >= 22 }
+        let negative = zone.map {
+            min($0.ttl, number32(reader.bytes, $0.data.upperBound - 4), rules.longestNegative)
+        }
+        let most = found ? rules.longest : negative ?? 0
+        if let zone, !add(.authority, zone, most: most) { return nil }
+        // RFC 4035 section 3.1.3: that there is nothing, or nothing closer than a wildcard, is proved there.
+        for record in closing where wantsSignatures && isProof(record, reader, of: zone) {
+            guard add(.authority, record, most: most) else { return nil }
+        }
+        return builder.finished(lifetime: min(lifetime, most), authentic: authentic)
+    }
+
+    /// A record that says what is not there, or a signature of one or of the zone's SOA.
+    private func isProof(_ record: Record, _ reader: MessageReader, of zone: Record?) -> Bool {
+        switch record.type == .rrsig ? covered(by: record, reader) : record.type {
+        case .nsec, .nsec3: true
+        case .soa: record.type == .rrsig && record.owner == zone?.owner
+        default: false
+        }
+    }
+
+    /// RFC 4034 section 3.1: the type that a signature covers comes first in it.
+    private func covered(by signature: Record, _ reader: MessageReader) -> RecordType? {
+        guard signature.type == .rrsig, signature.data.count > 2 else { return nil }
+        return RecordType(rawValue: number(reader.bytes, signature.data.lowerBound))
     }
 }
