@@ -304,6 +304,18 @@ struct UpstreamTests {
             ])
     }
 
+    @Test func `who joins another's lookup does not wait for that one's share`() throws {
+        let fixture = try fixture(udpSockets: 2)
+        for number in 0..<4 { try fixture.send(MessageBuilder.query("n\(number).example")) }
+        try fixture.send(MessageBuilder.query("n3.example", id: 9), from: "10.1.0.3")
+        let first = try #require(fixture.takeSent().first)
+        fixture.answer(first)
+        #expect(
+            try fixture.takeSent().map { try PlainMessage($0.message).question.lowercased() } == [
+                "n3.example"
+            ])
+    }
+
     @Test func `subnets of networks without names are the fabric's too`() throws {
         let fixture = try fixture()
         let outside = [try MessageBuilder.a(name, "10.9.0.1"), try MessageBuilder.a(name, "192.0.2.1")]

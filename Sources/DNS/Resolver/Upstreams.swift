@@ -103,9 +103,11 @@ extension Resolver {
     /// Of those who wait, so many are looked at, from the first on; one client has no more of them than half.
     private static let mostCandidates = 256
 
+    /// Of whoever has the fewest of all who wait for it: nobody waits for another's share.
     private func inFlight(_ id: UInt32) -> Int {
-        guard let owner = lookups[id]?.owner, isPresent(owner) else { return 0 }
-        return endpoints[Int(owner.index)].inFlight
+        lookups[id]?.waiters.lazy.map { [self] waiter in
+            isPresent(waiter.owner) ? endpoints[Int(waiter.owner.index)].inFlight : 0
+        }.min() ?? 0
     }
 
     /// Asks the next server: each of them twice, and three times in all at least.
