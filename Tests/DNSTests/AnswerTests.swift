@@ -173,8 +173,8 @@ struct AnswerTests {
         #expect(outcome(0, flags: 0x8380, overTCP: true) == .failed(.serverFailure))
         #expect(outcome(2) == .failed(.serverFailure))
         #expect(outcome(5) == .failed(.refused))
-        #expect(outcome(1) == .withoutEDNS)
-        #expect(outcome(4) == .withoutEDNS)
+        #expect(outcome(1) == .withoutEDNS(repeatsQuestion: true))
+        #expect(outcome(4) == .withoutEDNS(repeatsQuestion: true))
         question.usesEDNS = false
         #expect(outcome(1) == .failed(.formatError))
     }

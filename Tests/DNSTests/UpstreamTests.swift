@@ -316,6 +316,21 @@ struct UpstreamTests {
             ])
     }
 
+    @Test func `that EDNS is not understood holds for the query where anybody may have said so`() throws {
+        let fixture = try fixture()
+        _ = try fixture.ask(name)
+        let sent = try #require(fixture.takeSent().first)
+        // FORMERR with a header alone.
+        fixture.deliver(
+            Array(sent.message[0..<2]) + MessageBuilder.word(0x8181) + [UInt8](repeating: 0, count: 8),
+            to: sent)
+        let plain = try #require(fixture.takeSent().first)
+        #expect(try PlainMessage(plain.message).additional.isEmpty)
+        _ = try fixture.ask("other.example.com")
+        #expect(
+            try PlainMessage(try #require(fixture.takeSent().first).message).additional.map(\.type) == [.opt])
+    }
+
     @Test func `subnets of networks without names are the fabric's too`() throws {
         let fixture = try fixture()
         let outside = [try MessageBuilder.a(name, "10.9.0.1"), try MessageBuilder.a(name, "192.0.2.1")]

@@ -63,8 +63,9 @@ enum UpstreamOutcome: Hashable, Sendable {
     case caseDiffers
     /// RFC 1035 section 4.1.1: the whole of it is to be had over TCP.
     case truncated
-    /// RFC 6891 section 7: the upstream does not understand EDNS.
-    case withoutEDNS
+    /// RFC 6891 section 7: the upstream does not understand EDNS. Where it does not repeat the question anybody
+    /// may have said so who has guessed the id.
+    case withoutEDNS(repeatsQuestion: Bool)
     /// It answers, and does not know.
     case failed(ResponseCode)
     case answer(AnswerBody)
@@ -100,7 +101,9 @@ extension UpstreamQuestion {
         guard number(bytes, start) == id, flags & HeaderFlags.response != 0, HeaderFlags.opcode(flags) == 0
         else { return .ignored }
         let questions = number(bytes, start + 4)
-        if questions == 0, code == .formatError, usesEDNS { return .withoutEDNS }
+        if questions == 0, code == .formatError, usesEDNS {
+            return .withoutEDNS(repeatsQuestion: false)
+        }
         let end = start + Limit.header + cased.count
         guard questions == 1, end + 4 <= range.upperBound, number(bytes, end) == type.rawValue,
             number(bytes, end + 2) == internetClass
@@ -113,8 +116,8 @@ extension UpstreamQuestion {
         if flags & HeaderFlags.truncated != 0 { return overTCP ? .failed(.serverFailure) : .truncated }
         switch code {
         case .noError, .nameError: break
-        case .formatError where usesEDNS: return .withoutEDNS
-        case .notImplemented where usesEDNS: return .withoutEDNS
+        case .formatError where usesEDNS: return .withoutEDNS(repeatsQuestion: true)
+        case .notImplemented where usesEDNS: return .withoutEDNS(repeatsQuestion: true)
         default: return .failed(code)
         }
         var reader = MessageReader(bytes, range)
@@ -155,9 +158,6 @@ extension UpstreamQuestion {
             let wanted = here.filter { $0.type == type }
             let alias = here.first { $0.type == .cname }
             let signed = wanted.isEmpty ? RecordType.cname : type
-            for record in wanted.isEmpty ? alias.map({ [$0] }) ?? [] : wanted
-            where !add(.answer, record, most: rules.longest) { return nil }
-            if wantsSignatures {
             if wantsSignatures, wanted.isEmpty, alias != nil {
                 // RFC 6672 section 5.3.1: an alias that a DNAME makes is not signed, the DNAME is.
                 for record in records where record.owner != current && current.isWithin(record.owner) {
@@ -165,6 +165,9 @@ extension UpstreamQuestion {
                     guard add(.answer, record, most: rules.longest) else { return nil }
                 }
             }
+            for record in wanted.isEmpty ? alias.map({ [$0] }) ?? [] : wanted
+            where !add(.answer, record, most: rules.longest) { return nil }
+            if wantsSignatures {
                 for record in here
                 where covered(by: record, reader) == signed && !(wanted.isEmpty && alias == nil) {
                     guard add(.answer, record, most: rules.longest) else { return nil }

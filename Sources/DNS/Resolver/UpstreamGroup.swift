@@ -128,6 +128,8 @@ struct Lookup {
     /// Which of `order` is asked; past its end they are asked once more.
     var place = 0
     var overTCP = false
+    /// Asked without EDNS, whoever is asked.
+    var isPlain = false
     var socket: Int32?
     var sent: UInt64 = 0
     let started: UInt64

@@ -59,7 +59,7 @@ extension Resolver {
         lookup.socket = socket
         lookup.sent = now
         lookup.forged = 0
-        lookup.question.usesEDNS = server.plainUntil <= now
+        lookup.question.usesEDNS = !lookup.isPlain && server.plainUntil <= now
         lookup.question.randomize(using: &random)
         lookups[id] = lookup
         actions.append(.send(socket: socket, to: server.address, message: lookup.question.message))
@@ -186,8 +186,9 @@ extension Resolver {
             // RFC 5452 section 9.3: under attack a question is asked in a way that cannot be forged.
             if lookup.forged >= Self.mostForged, !lookup.overTCP { retryOverTCP(id) }
         case .caseDiffers, .truncated: retryOverTCP(id)
-        case .withoutEDNS:
-            upstreams[lookup.group]?.understandsNoEDNS(index, at: now)
+        case .withoutEDNS(let repeatsQuestion):
+            lookups[id]?.isPlain = true
+            if repeatsQuestion { upstreams[lookup.group]?.understandsNoEDNS(index, at: now) }
             letGo(id)
             start(id)
             startWaiting()
