@@ -36,12 +36,16 @@ public struct DomainPattern: Hashable, Sendable, CustomStringConvertible {
             }
     }
 
-    /// - Parameter name: in lower case, without the dot of the root.
+    /// - Parameter name: in lower case, without the dot of the root, with what is special in labels escaped.
     public func matches(_ name: String) -> Bool {
         guard description.hasPrefix("*") else { return name == description }
         let suffix = description.utf8.dropFirst()
-        guard name.utf8.count > suffix.count else { return false }
-        return name.utf8.suffix(suffix.count).elementsEqual(suffix)
+        guard name.utf8.count > suffix.count, name.utf8.suffix(suffix.count).elementsEqual(suffix) else {
+            return false
+        }
+        // RFC 1035 section 5.1: a dot after a backslash is within a label; a backslash after one is itself.
+        let escapes = name.utf8.dropLast(suffix.count).reversed().prefix { $0 == UInt8(ascii: "\\") }
+        return suffix.isEmpty || escapes.count % 2 == 0
     }
 }
 

@@ -10,6 +10,9 @@ struct DomainTests {
         ("*.example.com", "a.b.example.com", true), ("*.example.com", "example.com", false),
         ("*.example.com", "badexample.com", false), ("*", "anything", true),
         ("_a.example", "_a.example", true),
+        // A dot within a label (RFC 1035 section 5.1), and a backslash at the end of one.
+        ("*.example.com", "x\\.example.com", false), ("*.example.com", "x\\\\.example.com", true),
+        ("*.example.com", "x\\.y.example.com", true), ("*", "x\\.example.com", true),
     ])
     func `a domain is a name or all names below it`(pattern: String, name: String, matches: Bool) throws {
         #expect(try DomainPattern(pattern).matches(name) == matches)
