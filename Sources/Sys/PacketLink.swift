@@ -57,16 +57,17 @@ package struct PacketLink: ~Copyable, Sendable {
         var passenger: Int32 = -1
         var count: Int32 = 1
         let number = descriptor.rawValue
-        var buffer = [UInt8](repeating: 0, count: Self.limit)
-        let got = try system("receive", "link") {
-            count = 1
-            return unsafe buffer.withUnsafeMutableBytes {
-                unsafe cl_recv_fds(number, $0.baseAddress, $0.count, &passenger, &count, Int32(MSG_DONTWAIT))
+        // A copy of what has come: a message that waits for its reader takes no more room than it fills.
+        let bytes = try unsafe withUnsafeTemporaryAllocation(byteCount: Self.limit, alignment: 16) {
+            buffer throws(SystemError) -> [UInt8] in
+            let got = try system("receive", "link") {
+                count = 1
+                return unsafe cl_recv_fds(
+                    number, buffer.baseAddress, buffer.count, &passenger, &count, Int32(MSG_DONTWAIT))
             }
+            return unsafe Array(buffer[..<got])
         }
         let companion = Descriptor(owning: count > 0 ? passenger : -1)
-        if got == 0 { return nil }
-        buffer.removeLast(buffer.count - got)
-        return Received(bytes: buffer, passenger: companion)
+        return bytes.isEmpty ? nil : Received(bytes: bytes, passenger: companion)
     }
 }

@@ -60,7 +60,7 @@ extension NetworkManager {
             names.proxy = nil
             return
         }
-        let line = ProxyLine(link)
+        let line = ProxyLine(link) { [weak self] line in Task { await self?.resolverLost(line) } }
         names.line = line
         names.proxy = (lines.pid, names.proxy.map { $0.restarts + 1 } ?? 0)
         watch(
@@ -72,6 +72,17 @@ extension NetworkManager {
                     await self.take(report, from: line)
                 }
             })
+        tellResolver()
+    }
+
+    /// Orders to it were lost.
+    private func resolverLost(_ line: ProxyLine) {
+        guard line === names.line else { return }
+        log.warning("the resolver did not take its orders; it is told everything once more")
+        tellResolver()
+    }
+
+    private func tellResolver() {
         names.send(.begin)
         tellOwnSubnets()
         for network in networksWithNames {

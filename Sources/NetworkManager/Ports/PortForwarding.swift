@@ -11,7 +11,7 @@ extension NetworkManager {
     func forwarderCame(_ lines: ProxyLines?) {
         forwarderWent()
         guard let lines, let link = try? lines.ports.duplicate() else { return }
-        let line = ProxyLine(link)
+        let line = ProxyLine(link) { [weak self] line in Task { await self?.forwarderLost(line) } }
         ports.line = line
         watch(
             Task { [weak self] in
@@ -25,8 +25,20 @@ extension NetworkManager {
         line.send(ForwardOrder.beginResync.encoded)
     }
 
+    /// Orders to it were lost.
+    private func forwarderLost(_ line: ProxyLine) {
+        guard line === ports.line else { return }
+        log.warning("the forwarder did not take its orders; it is told everything once more")
+        forgetStep()
+        line.send(ForwardOrder.beginResync.encoded)
+    }
+
     func forwarderWent() {
         ports.line = nil
+        forgetStep()
+    }
+
+    private func forgetStep() {
         ports.isInStep = false
         ports.held = []
         ports.endClosing()
