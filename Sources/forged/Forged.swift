@@ -18,7 +18,7 @@ enum Forged {
                 return 0
             case .anchor(let options): return Anchor.run(options)
             case .host(let options): return ManagerRole.runOnHost(options)
-            case .proxy: return ProxyRole.run()
+            case .proxy(let hasLifeline): return ProxyRole.run(hasLifeline: hasLifeline)
             case .manager(let options): return ManagerRole.runUnderAnchor(options)
             }
         } catch {

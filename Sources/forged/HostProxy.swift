@@ -8,13 +8,15 @@ internal import Sys
 final class HostProxy: ProxyHost {
     private struct State {
         var isNeeded = false
+        /// One thread starts proxies, at most.
+        var isKeeping = false
+        /// What the proxy ends by: closed when this process ends, however it does.
+        var life: Life?
         var restarts = RestartPolicy()
     }
 
     private let state = Mutex(State())
     private let lines = AsyncStream<ProxyLines?>.makeStream()
-    /// What a proxy ends by: closed when this process ends, however it does.
-    private let life = Mutex<Life?>(nil)
 
     private final class Life: Sendable {
         let pipe: Pipe
@@ -24,12 +26,13 @@ final class HostProxy: ProxyHost {
     var proxies: AsyncStream<ProxyLines?> { lines.stream }
 
     func needProxy(_ isNeeded: Bool) {
-        let isNew = state.withLock { state in
-            defer { state.isNeeded = isNeeded }
-            return isNeeded && !state.isNeeded
+        let isFirst = state.withLock { state in
+            state.isNeeded = isNeeded
+            if !isNeeded { state.life = nil }
+            defer { state.isKeeping = state.isKeeping || isNeeded }
+            return isNeeded && !state.isKeeping
         }
-        if isNew { DispatchQueue(label: "proxy").async { self.keep() } }
-        if !isNeeded { life.withLock { $0 = nil } }
+        if isFirst { DispatchQueue(label: "proxy").async { self.keep() } }
     }
 
     /// The host's network is the fabric's.
@@ -37,20 +40,18 @@ final class HostProxy: ProxyHost {
 
     /// Starts one after the other, and waits for the end of each.
     private func keep() {
-        while state.withLock({ $0.isNeeded }) {
+        while isGoingOn() {
             let started = ContinuousClock.now
             do {
-                let ours = try Life()
-                var proxy = try ProxyProcess.start(in: nil, life: ours.pipe.reader.rawValue)
-                life.withLock { $0 = ours }
+                guard var proxy = try start() else { continue }
                 lines.continuation.yield(
                     ProxyLines(
                         pid: proxy.child.pid, names: try proxy.names.duplicate(),
                         ports: try proxy.ports.duplicate()))
                 let status = try proxy.child.wait()
-                if state.withLock({ $0.isNeeded }) {
-                    complain("the proxy ended with code \(status.code); it is started again")
-                }
+                // It was told to end.
+                guard endsLife() else { continue }
+                complain("the proxy ended with code \(status.code); it is started again")
             } catch {
                 complain("the proxy cannot be started: \(error)")
                 lines.continuation.yield(nil)
@@ -60,6 +61,35 @@ final class HostProxy: ProxyHost {
                 _ = DispatchSemaphore(value: 0).wait(
                     timeout: .now() + .milliseconds(Int(delay / .milliseconds(1))))
             }
+        }
+    }
+
+    /// Whether one is needed; where not, whoever needs one again begins anew.
+    private func isGoingOn() -> Bool {
+        state.withLock { state in
+            state.isKeeping = state.isNeeded
+            return state.isNeeded
+        }
+    }
+
+    /// - Returns: nil where none is needed any more.
+    private func start() throws -> ProxyProcess? {
+        let life = try Life()
+        let proxy = try ProxyProcess.start(in: nil, life: life.pipe.reader.rawValue)
+        let isNeeded = state.withLock { state in
+            if state.isNeeded { state.life = life }
+            return state.isNeeded
+        }
+        if isNeeded { return proxy }
+        // Dropping it ends it.
+        return nil
+    }
+
+    /// - Returns: false if that had been taken from it.
+    private func endsLife() -> Bool {
+        state.withLock { state in
+            defer { state.life = nil }
+            return state.life != nil
         }
     }
 }

@@ -6,7 +6,7 @@ enum Options {
     case anchor(StartOptions)
     case host(StartOptions)
     case manager(ManagerOptions)
-    case proxy
+    case proxy(hasLifeline: Bool)
     case help
     case version
 
@@ -26,7 +26,8 @@ enum Options {
     /// - Throws: `Failure` naming the argument that makes no sense.
     static func parse(_ arguments: [String]) throws(Failure) -> Options {
         if arguments.first == "manager" { return .manager(try ManagerOptions(arguments.dropFirst())) }
-        if arguments == ["proxy"] { return .proxy }
+        if arguments == ["proxy"] { return .proxy(hasLifeline: false) }
+        if arguments == ["proxy", ProxyRole.lifeline] { return .proxy(hasLifeline: true) }
         var options = StartOptions()
         var host = false
         var rest = arguments[...]

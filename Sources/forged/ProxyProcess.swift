@@ -73,13 +73,14 @@ struct ProxyProcess: ~Copyable {
         let sockets = try UpstreamSocketPlan.open()
         defer { for socket in sockets where socket >= 0 { close(socket) } }
 
-        var plan = ProcessPlan(["forged", "proxy"])
+        let nothing = try Descriptor.open("/dev/null", O_RDONLY)
+        var plan = ProcessPlan(["forged", "proxy"] + (life == nil ? [] : [ProxyRole.lifeline]))
         // The very file that this process was started from, even if it has been replaced since.
         plan.program = "/proc/self/exe"
-        // What could not be opened is standard input once more, which is no socket.
+        // In the place of what there is not, something that is no socket.
         plan.descriptors =
-            [0, 1, 2, namesTheirs.rawValue, portsTheirs.rawValue, life ?? 0]
-            + sockets.map { $0 >= 0 ? $0 : 0 }
+            [0, 1, 2, namesTheirs.rawValue, portsTheirs.rawValue, life ?? nothing.rawValue]
+            + sockets.map { $0 >= 0 ? $0 : nothing.rawValue }
         if let namespaces {
             // The user namespace first: it brings the power to enter the others.
             plan.add(.join(namespaces.user, .user))

@@ -18,7 +18,10 @@ enum ProxyRole {
         static let sockets: Int32 = 6
     }
 
-    static func run() -> Int32 {
+    /// The argument that says that it has a lifeline: a pipe, at whose end it ends.
+    static let lifeline = "--lifeline"
+
+    static func run(hasLifeline: Bool) -> Int32 {
         unsafe cl_set_name("forged-proxy")
         // Else any process of the same user could read its memory, a container's too.
         cl_undumpable()
@@ -30,8 +33,8 @@ enum ProxyRole {
             let box = ForwarderBox(forwarder: forwarder)
             serve("forwarder") { try box.forwarder.run() }
             let life = Descriptor(owning: Place.life)
-            // Where it is standard input once more this process ends together with the anchor.
-            guard isPipe(life.rawValue) else { while true { pause() } }
+            // Without one this process ends together with the anchor.
+            guard hasLifeline else { while true { pause() } }
             _ = try waitReadable([life.rawValue])
             return 0
         } catch {
@@ -65,11 +68,8 @@ enum ProxyRole {
         return found
     }
 
-    private static func kind(_ number: Int32) -> UInt32 {
+    private static func isSocket(_ number: Int32) -> Bool {
         var status = stat()
-        return unsafe fstat(number, &status) == 0 ? status.st_mode & 0o170000 : 0
+        return unsafe fstat(number, &status) == 0 && status.st_mode & 0o170000 == 0o140000
     }
-
-    private static func isSocket(_ number: Int32) -> Bool { kind(number) == 0o140000 }
-    private static func isPipe(_ number: Int32) -> Bool { kind(number) == 0o010000 }
 }
