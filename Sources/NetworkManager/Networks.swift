@@ -33,6 +33,7 @@ extension NetworkManager {
             do { try beginNames(network) } catch {
                 endNames(of: network)
                 try? bridge.removeBridge(network)
+                try? nat.removeNetwork(id: network.id)
                 try? firewall.removeNetwork(id: network.id)
                 bridges[network.id] = nil
                 throw error
