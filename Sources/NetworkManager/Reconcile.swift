@@ -80,6 +80,7 @@ extension NetworkManager {
         try cutIfDue()
         tellHostResolvers()
         followGates()
+        mendListeners()
         if try firewall.reconcile() { log.warning("rules were not as recorded and have been mended") }
         try mendTranslation()
         try mendPorts()

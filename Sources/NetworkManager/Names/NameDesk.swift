@@ -13,6 +13,10 @@ struct NameDesk {
     var told = ToldNames()
     /// The sockets of networks that the resolver does not have. Queries wait in them.
     private(set) var waiting: [ListenerDescription: Int32] = [:]
+    /// Sockets that the resolver does not have and that could not be opened.
+    private var lacking: Set<ListenerDescription> = []
+    /// As above, the one that the host asks over.
+    var lacksHost = false
     /// Who waits for the resolver's counters, and what has come of them.
     var counting: [UInt32: CountersRequest] = [:]
     var lastRequest: UInt32 = 0
@@ -30,18 +34,31 @@ struct NameDesk {
     }
 
     /// What the resolver said that it has.
-    mutating func resolverHas(_ listeners: [ListenerDescription], _ networks: some Sequence<Network>) throws {
-        for network in networks {
-            for listener in Self.listeners(of: network)
-            where waiting[listener] == nil && !listeners.contains(listener) {
+    /// - Returns: why some of the rest cannot be opened.
+    mutating func resolverHas(
+        _ listeners: [ListenerDescription], _ networks: some Sequence<Network>
+    ) -> [any Error] {
+        lacking = Set(networks.flatMap(Self.listeners)).subtracting(listeners).subtracting(waiting.keys)
+        return openLacking()
+    }
+
+    /// Opens what the resolver lacks, and hands over what could be opened.
+    /// - Returns: why the rest cannot be.
+    mutating func openLacking() -> [any Error] {
+        var failures: [any Error] = []
+        for listener in lacking {
+            do {
                 waiting[listener] = try Self.open(listener).release()
-            }
+                lacking.remove(listener)
+            } catch { failures.append(error) }
         }
         handOver()
+        return failures
     }
 
     mutating func close(_ network: Network) {
         for listener in Self.listeners(of: network) {
+            lacking.remove(listener)
             if let socket = waiting.removeValue(forKey: listener) { _ = Descriptor(owning: socket) }
         }
     }

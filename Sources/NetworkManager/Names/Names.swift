@@ -106,12 +106,9 @@ extension NetworkManager {
         guard line === names.line else { return }
         switch report {
         case .listening(let listeners, _):
-            do {
-                try names.resolverHas(listeners, networksWithNames)
-                try listenForHost(listeners)
-            } catch {
-                log.error("names are not answered everywhere", metadata: ["error": "\(error)"])
-            }
+            complain(names.resolverHas(listeners, networksWithNames))
+            names.lacksHost = !listeners.contains(where: \.trusted)
+            listenForHost()
         case .mayLearnPeer(let question, let client, let target):
             names.send(.verdict(question: question, verdict(client, on: target)))
         case .mayAskOutside(let question, let client, let name):
@@ -161,12 +158,27 @@ extension NetworkManager {
     }
 
     /// The host asks over a socket that its owner alone can open, and may know everything.
-    private func listenForHost(_ listeners: [ListenerDescription]) throws {
-        guard let path = configuration.nameSocket, !listeners.contains(where: \.trusted) else { return }
-        let socket = try UnixSocket.listen(replacing: path)
-        names.line?.send(
-            ResolverOrder.listener(ListenerDescription(network: 0, transport: .tcp, trusted: true)).encoded,
-            with: socket)
+    private func listenForHost() {
+        guard let path = configuration.nameSocket, names.lacksHost, let line = names.line else { return }
+        do {
+            let socket = try UnixSocket.listen(replacing: path)
+            let listener = ListenerDescription(network: 0, transport: .tcp, trusted: true)
+            line.send(ResolverOrder.listener(listener).encoded, with: socket)
+            names.lacksHost = false
+        } catch { complain([error]) }
+    }
+
+    /// Opens what the resolver lacks since it could not be opened.
+    func mendListeners() {
+        guard names.line != nil else { return }
+        complain(names.openLacking())
+        listenForHost()
+    }
+
+    private func complain(_ failures: [any Error]) {
+        for failure in failures {
+            log.error("names are not answered everywhere", metadata: ["error": "\(failure)"])
+        }
     }
 
     // MARK: What it asks
