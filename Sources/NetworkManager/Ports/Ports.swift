@@ -92,7 +92,7 @@ extension NetworkManager {
             } catch {
                 try? firewall.setEndpoint(old)
                 try? translate(old)
-                if ports.published.isEmpty { try? leadAnswers(false) }
+                if ports.published.isEmpty { try? leadAnswers(false, again: true) }
                 throw error
             }
         } catch {
@@ -195,7 +195,7 @@ extension NetworkManager {
     /// any more. In the host's own network they go the host's ways.
     /// - Parameter again: whatever was done before.
     func leadAnswers(_ isWanted: Bool, again: Bool = false) throws {
-        guard configuration.ownsNamespace, isWanted || ports.routed != nil else { return }
+        guard configuration.ownsNamespace, isWanted || again || ports.routed != nil else { return }
         let subnets = directory.networks.values.flatMap(\.subnets).sorted()
         guard again || !isWanted || ports.routed != subnets else { return }
         let routing = PortRouting(own: subnets, families: families)
@@ -225,7 +225,11 @@ extension NetworkManager {
 
     /// What is recorded as published was published by an earlier manager.
     func adoptPorts() throws {
-        try leadAnswers(!ports.published.isEmpty, again: true)
+        guard ports.published.isEmpty else { return try leadAnswers(true, again: true) }
+        // What it did not come to undo.
+        do { try leadAnswers(false, again: true) } catch {
+            log.error("published ports", metadata: ["error": "\(error)"])
+        }
     }
 
     /// What is recorded as published is what shall be; sets right what somebody has undone.
