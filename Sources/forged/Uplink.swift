@@ -138,10 +138,15 @@ final class Uplink {
         nextStart = nil
         do throws(NamespaceError) {
             let holder = try makeHolder()
-            for program in UplinkProgram.allCases {
-                guard let started = try launch(program, holder) else { continue }
-                running = started
-                return
+            do throws(NamespaceError) {
+                for program in UplinkProgram.allCases {
+                    guard let started = try launch(program, holder) else { continue }
+                    running = started
+                    return
+                }
+            } catch {
+                Self.takeAway(holder)
+                throw error
             }
             Self.takeAway(holder)
             report("neither pasta nor slirp4netns is installed (Debian, Ubuntu: apt-get install passt)")
