@@ -33,7 +33,8 @@ public actor NetworkManager {
         package var nameSocket: String?
         /// Told whether some network may be left, once at start and whenever that changes: whoever runs the
         /// fabric then sees to a way out of its namespace. Called on the manager's actor; must not wait.
-        package var uplinkWanted: (@Sendable (Bool) -> Void)?
+        /// False where that could not be passed on, and has to be said again.
+        package var uplinkWanted: (@Sendable (Bool) -> Bool)?
 
         public init(stateDirectory: String, ownsNamespace: Bool) {
             self.stateDirectory = stateDirectory

@@ -83,9 +83,8 @@ extension NetworkManager {
     /// Says whether a way out of the fabric's namespace is of any use, where that is not known yet.
     func tellUplink() {
         let wanted = directory.networks.values.contains { $0.nat }
-        guard wanted != toldUplink, let tell = configuration.uplinkWanted else { return }
+        guard wanted != toldUplink, let tell = configuration.uplinkWanted, tell(wanted) else { return }
         toldUplink = wanted
-        tell(wanted)
     }
 
     /// A network by name, id or unambiguous prefix of its id.

@@ -18,9 +18,10 @@ extension NetworkManager {
     /// - Parameter network: one that has names and is not in the directory yet.
     func tellProxyHost(named network: Network? = nil) {
         let isNeeded = network != nil || !networksWithNames.isEmpty || !ports.published.isEmpty
-        guard let host = configuration.proxyHost, isNeeded != toldProxyHost else { return }
+        guard let host = configuration.proxyHost, isNeeded != toldProxyHost, host.needProxy(isNeeded) else {
+            return
+        }
         toldProxyHost = isNeeded
-        host.needProxy(isNeeded)
         guard !isNeeded else { return }
         names.line = nil
         names.proxy = nil

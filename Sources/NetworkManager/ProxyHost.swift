@@ -22,7 +22,8 @@ package protocol ProxyHost: Sendable {
     /// The lines to each proxy that is started; nil says that one could not be. For one listener.
     var proxies: AsyncStream<ProxyLines?> { get }
     /// The manager needs a proxy from now on, or none any more.
-    func needProxy(_ isNeeded: Bool)
+    /// - Returns: false where that could not be passed on, and has to be said again.
+    func needProxy(_ isNeeded: Bool) -> Bool
     /// Opens a port of the host's; a stream listens.
     /// - Throws: `SystemError` as bind(2) has it.
     func openPort(_ port: HostPort) throws -> Descriptor

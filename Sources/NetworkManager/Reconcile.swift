@@ -81,6 +81,8 @@ extension NetworkManager {
         tellHostResolvers()
         followGates()
         mendListeners()
+        tellUplink()
+        tellProxyHost()
         if try firewall.reconcile() { log.warning("rules were not as recorded and have been mended") }
         try mendTranslation()
         try mendPorts()

@@ -53,7 +53,7 @@ final class AnchorLink: ProxyHost, @unchecked Sendable {
 
     var proxies: AsyncStream<ProxyLines?> { lines.stream }
 
-    func needProxy(_ isNeeded: Bool) { try? socket.send(.needsProxy(isNeeded)) }
+    func needProxy(_ isNeeded: Bool) -> Bool { sends(.needsProxy(isNeeded)) }
 
     /// Opens a port of the host's.
     /// - Throws: `SystemError` as bind(2) has it.
@@ -68,7 +68,12 @@ final class AnchorLink: ProxyHost, @unchecked Sendable {
     }
 
     /// Says whether a way out of the fabric's namespaces is of use.
-    func tellUplink(wanted: Bool) { try? socket.send(.uplink(wanted: wanted)) }
+    func tellUplink(wanted: Bool) -> Bool { sends(.uplink(wanted: wanted)) }
+
+    private func sends(_ message: ControlMessage) -> Bool {
+        do { try socket.send(message) } catch { return false }
+        return true
+    }
 
     /// How the way out is doing.
     /// - Throws: `SystemError`; `Errno.again` if the anchor does not answer within a second.

@@ -25,7 +25,7 @@ final class HostProxy: ProxyHost {
 
     var proxies: AsyncStream<ProxyLines?> { lines.stream }
 
-    func needProxy(_ isNeeded: Bool) {
+    func needProxy(_ isNeeded: Bool) -> Bool {
         let isFirst = state.withLock { state in
             state.isNeeded = isNeeded
             if !isNeeded { state.life = nil }
@@ -33,6 +33,7 @@ final class HostProxy: ProxyHost {
             return isNeeded && !state.isKeeping
         }
         if isFirst { DispatchQueue(label: "proxy").async { self.keep() } }
+        return true
     }
 
     /// The host's network is the fabric's.

@@ -22,7 +22,7 @@ struct ManagerContext: Sendable {
 
 /// What the manager has to do with the way out, which the anchor runs.
 struct UplinkLine: Sendable {
-    let want: @Sendable (Bool) -> Void
+    let want: @Sendable (Bool) -> Bool
     let state: @Sendable () throws -> UplinkState
 }
 
