@@ -7,7 +7,7 @@ import Testing
 /// else.
 @Suite(.serialized, .enabled(if: Lab.isAvailable(), "needs a lab")) struct DomainEgressTests {
     /// An authority for `*.example.com`, which answers each name with an address out of its labels: `n7` is
-    /// 203.0.113.7; what begins with `alias` is a CNAME of `n7.elsewhere.net`.
+    /// 203.0.113.7, `six` is 2001:db8::9; what begins with `alias` is a CNAME of `n7.elsewhere.net`.
     static let authority = """
         import socket, struct, sys
         s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -34,6 +34,9 @@ import Testing
                                address(target, b"n7")]
                 else:
                     answers = [address(b"\\xc0\\x0c", labels[0])]
+            if kind == 28 and labels[0] == b"six":
+                answers = [b"\\xc0\\x0c" + struct.pack(">HHIH", 28, 1, 1, 16)
+                           + socket.inet_pton(socket.AF_INET6, "2001:db8::9")]
             header = query[:2] + struct.pack(">HHHHH", 0x8580, 1, len(answers), 0, 0)
             s.sendto(header + question + b"".join(answers), peer)
         """

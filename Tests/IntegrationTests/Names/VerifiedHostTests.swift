@@ -10,7 +10,7 @@ import Testing
         policy: out
         endpoints: {labels: {app: web}}
         egress:
-          - {toFQDNs: ["n7.example.com"], ports: [80/tcp, 8000-8999/tcp], verifyHost: true}
+          - {toFQDNs: ["n7.example.com", "six.example.com"], ports: [80/tcp, 8000-8999/tcp], verifyHost: true}
           - {toFQDNs: ["alias1.example.com"], ports: [80/tcp, 8000-8999/tcp]}
 
         """
@@ -133,6 +133,23 @@ import Testing
             explained.contains("rule 1 of egress in policy out, for a host that it names"), "\(explained)")
         // Other ports, and other protocols, are as closed as ever.
         #expect(try world.get("http://n7.example.com:81/").status.code != 0)
+    }
+
+    @Test(arguments: owners)
+    func `over IPv6 it is no other`(owner: FabricFixture.Owner) throws {
+        let world = try World(owner)
+        func get(_ name: String) throws -> ProgramResult {
+            try world.field.containers.run(
+                0, "curl", "-s", "-m", "5", "--resolve", "\(name):80:[2001:db8::9]", "-w", "%{http_code}",
+                "-o",
+                "/dev/null", "http://\(name)/")
+        }
+        #expect(try get("six.example.com").status.code != 0)
+        let answer = try world.field.containers.run(
+            0, "dig", "@10.77.0.1", "+tries=1", "+time=5", "+short", "six.example.com", "AAAA")
+        #expect(answer.output == "2001:db8::9\n")
+        #expect(try eventually(seconds: 20) { try get("six.example.com").output == "200" })
+        #expect(try get("evil.example.com").output == "403")
     }
 
     @Test(arguments: anyOwner)
