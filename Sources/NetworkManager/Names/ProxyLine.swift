@@ -70,13 +70,18 @@ final class ProxyLine: @unchecked Sendable {
     private let outlet = Mutex(Outlet())
     private let lost: @Sendable (ProxyLine) -> Void
 
-    /// More than this waits for no proxy that works.
-    static let most = 200_000
+    private let most: Int
     /// How long a proxy may read nothing.
     private static let patienceMilliseconds: Int32 = 10_000
 
-    /// - Parameter lost: called when the line can be used again after orders were lost.
-    init(_ descriptor: consuming Descriptor, lost: @escaping @Sendable (ProxyLine) -> Void) {
+    /// - Parameters:
+    ///   - most: orders that wait; more wait for no proxy that works.
+    ///   - lost: called when the line can be used again after orders were lost.
+    init(
+        _ descriptor: consuming Descriptor, most: Int = 200_000,
+        lost: @escaping @Sendable (ProxyLine) -> Void
+    ) {
+        self.most = most
         let box = Box(descriptor)
         self.box = box
         self.lost = lost
@@ -120,7 +125,7 @@ final class ProxyLine: @unchecked Sendable {
     @discardableResult
     private func enqueue(_ write: @escaping @Sendable (ProxyLine) -> Void) -> Bool {
         let (isQueued, isFull) = outlet.withLock { outlet in
-            let isFull = outlet.waiting >= Self.most
+            let isFull = outlet.waiting >= most
             let isQueued = !isFull && !outlet.isBroken
             if isQueued { outlet.waiting += 1 }
             return (isQueued, isFull)
