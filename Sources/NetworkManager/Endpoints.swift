@@ -161,7 +161,7 @@ extension NetworkManager {
         if let member = try? directory.member(endpoint) { departed.remember(member) }
         directory.removeEndpoint(id: endpoint.id)
         hosts.refused[endpoint.id] = nil
-        endDisallowedHosts()
+        endDisallowedHosts(of: Set(endpoint.addresses))
         log.info(
             "endpoint released", metadata: ["endpoint": "\(endpoint.name)", "failures": "\(failures.count)"])
         return failures

@@ -109,7 +109,7 @@ extension NetworkManager {
         }
         try connections.cut(condemned)
         followGates()
-        endDisallowedHosts()
+        endDisallowedHosts(of: addresses)
     }
 
     // MARK: Explaining

@@ -41,7 +41,7 @@ extension NetworkManager {
         isCutDue = true
         if exceptions.isEmpty {
             try connections.cutAll(of: endpoint.addresses)
-            endDisallowedHosts()
+            endDisallowedHosts(of: Set(endpoint.addresses))
         } else {
             try cutDisallowedConnections(of: Set(endpoint.addresses))
         }

@@ -100,11 +100,11 @@ extension NetworkManager {
             ])
     }
 
-    /// Ends connections through the proxy that would not be allowed any more.
+    /// Ends connections of these addresses through the proxy, or of all endpoints, that would not be allowed any more.
     ///
     /// They have ended when `portsClosed` returns.
-    func endDisallowedHosts() {
-        for (id, question) in hosts.allowed {
+    func endDisallowedHosts(of addresses: Set<IPAddress>?) {
+        for (id, question) in hosts.allowed where addresses?.contains(question.client) ?? true {
             var question = question
             question.isUnderWay = true
             guard !isAllowed(question) else { continue }
