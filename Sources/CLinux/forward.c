@@ -171,12 +171,6 @@ int cl_original_place(int fd, struct cl_place *place) {
     return 0;
 }
 
-ssize_t cl_read_stream(int fd, void *bytes, size_t size) { return recv(fd, bytes, size, MSG_DONTWAIT); }
-
-ssize_t cl_write_stream(int fd, const void *bytes, size_t size) {
-    return send(fd, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL);
-}
-
 int cl_reset_on_close(int fd) {
     struct linger none = {1, 0};
     return setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);

@@ -8,7 +8,8 @@ internal import Wire
 /// forward ─ from or to our bridges ─> judge ─ known connection ─> accept
 ///                                       │ isolation
 ///                                       └─> policy4|6 ─ egress ─ ingress ─ limit ─> accept
-/// input   ─ from our bridges ──> gateway ─ egress ─> accept
+/// input   ─ from our bridges ──> gateway ─ a question for a name, or led here to be verified ─> accept
+///                                  └─ egress ─> accept
 /// output  ─ to our bridges ────> outbound ─ ingress ─ limit ─> accept
 /// ```
 ///
@@ -132,9 +133,11 @@ struct PolicyChains {
             chain("gateway" + suffix) {
                 [
                     $0.rule(nil, quarantine),
-                    // IPS_DST_NAT; what is translated otherwise goes to endpoints.
+                    // IPS_DST_NAT. Others may translate too, to other ports; the proxy lets in only what was led to it.
                     $0.rule(
-                        "to a host that is verified", .ct(.status, .r(0)),
+                        "to a host that is verified", .meta(.l4proto, .r(0)), .cmp(.eq, .r(0), [6]),
+                        .payload(base: .transport, offset: 2, length: 2, .r(0)),
+                        .cmp(.eq, .r(0), VerifiedHostChain.port), .ct(.status, .r(0)),
                         .bitwise(
                             source: .r(0), destination: .r(0), mask: nativeBytes(1 << 5), xor: nativeBytes(0)),
                         .cmp(.neq, .r(0), nativeBytes(0)), .verdict(.goto("verified\(suffix)"))),

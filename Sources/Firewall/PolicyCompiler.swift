@@ -166,7 +166,7 @@ package struct PolicyCompiler: Sendable {
         for (rule, reference) in source.referencedRules {
             if rule.effect.action == .deny { ruleNumbers.release(reference) }
             if rule.limit != nil { releaseLimitNumber(of: reference) }
-            if rule.verifyHost { ledger.need(.verifiedHosts, -1) }
+            if rule.verifyHost, source.mode == .enforce { ledger.need(.verifiedHosts, -1) }
         }
     }
 
@@ -175,7 +175,7 @@ package struct PolicyCompiler: Sendable {
         var rules: [(direction: Direction, rule: CompiledRule)] = []
         var limits = CompiledLimits(endpoint: policy.limits)
         for (place, (rule, reference)) in policy.referencedRules.enumerated() {
-            if rule.verifyHost { ledger.need(.verifiedHosts, 1) }
+            if rule.verifyHost, policy.mode == .enforce { ledger.need(.verifiedHosts, 1) }
             if let compiled = compiled(rule, reference, policy, name, place) {
                 rules.append((rule.direction, compiled))
                 if let limit = rule.limit, let number = compiled.outcome?.rawValue, reference.action == .allow

@@ -15,6 +15,9 @@ enum VerifiedHostChain {
 
     static var chains: [NftChain] { [chain] }
 
+    /// The proxy's port, as packets have it.
+    static let port = [UInt8(VerifiedHost.port >> 8), UInt8(truncatingIfNeeded: VerifiedHost.port)]
+
     static var rules: [NftRule] {
         let builder = RuleBuilder(table: KernelLayout.policyTable, chain: chain.name)
         return IPFamily.allCases.flatMap { family in
@@ -42,7 +45,6 @@ enum VerifiedHostChain {
     }
 
     private static func toProxy(_ family: IPFamily) -> [NftExpression] {
-        let port = [UInt8(VerifiedHost.port >> 8), UInt8(truncatingIfNeeded: VerifiedHost.port)]
         return [
             .meta(.iifname, .r(8)),
             .lookup(set: KernelLayout.verifiers(family).name, key: .r(8), destination: .r(0)),

@@ -39,8 +39,8 @@ package enum ForwardReport: Hashable, Sendable {
     case failed(id: UInt32, errno: Int32)
     /// A connection asks for a host. Asked again of the next manager, as long as it is there.
     case mayReach(HostClaim)
-    /// A connection that was asked about has ended.
-    case hostEnded(id: UInt32)
+    /// Connections that were asked about have ended.
+    case hostsEnded([UInt32])
     /// A connection was refused that asks for no host, or without the manager's word.
     case hostRefused(client: IPAddress, destination: IPAddress, port: UInt16, HostRefusal)
 }
@@ -164,9 +164,9 @@ extension ForwardReport {
             writer.append(question.destination)
             writer.integerBE(question.port)
             writer.append(question.host.utf8.prefix(253))
-        case .hostEnded(let id):
+        case .hostsEnded(let ids):
             writer.integer(UInt8(8))
-            writer.integerBE(id)
+            for id in ids { writer.integerBE(id) }
         case .hostRefused(let client, let destination, let port, let refusal):
             writer.append([9, refusal.rawValue])
             writer.append(client)
@@ -218,7 +218,10 @@ extension ForwardReport {
                 HostClaim(
                     id: id, client: client, destination: destination, port: port, host: host,
                     isUnderWay: isUnderWay))
-        case 8: self = .hostEnded(id: try reader.integerBE("id"))
+        case 8:
+            var ids: [UInt32] = []
+            while reader.remaining > 0 { ids.append(try reader.integerBE("id")) }
+            self = .hostsEnded(ids)
         case 9:
             let number: UInt8 = try reader.integer("refusal")
             guard let refusal = HostRefusal(rawValue: number) else {

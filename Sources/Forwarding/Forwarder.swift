@@ -21,6 +21,8 @@ package struct ForwardLimits: Hashable, Sendable {
     package var asking: Int64 = 10_000
     /// Connections of one endpoint that ask at a time.
     package var askers = 256
+    /// Connections of one endpoint through gates in all.
+    package var guests = 1024
 
     package init() {}
 }
@@ -51,8 +53,15 @@ package final class Forwarder {
     var questions: [UInt32: HostPlace] = [:]
     /// A number that was not a forwarder's before this one: an answer to that one is none to this.
     var lastQuestion = UInt32.random(in: 0...UInt32.max)
-    /// Askers by the address of the endpoint, and all of them in the order in which their time is up.
+    /// Numbers that the manager is still to be asked, and those that it is to be told of that they are over. Gates
+    /// let nobody in while these are many, so that clients cannot make them more than there are connections.
+    var unasked: [UInt32] = []
+    var over: [UInt32] = []
+    /// What has come through gates, by the address of the endpoint: those that ask, and those with them that have
+    /// gone on.
     var askersOf: [IPAddress: Int] = [:]
+    var guestsOf: [IPAddress: Int] = [:]
+    /// Askers in the order in which their time is up.
     var asking: [(slot: Int, generation: UInt32)] = []
     /// What sessions have on both sides.
     var passages: Set<Passage> = []
@@ -76,11 +85,11 @@ package final class Forwarder {
     var now: Int64 = 0
     let budget: Int
 
-    private var link: ForwardLink
+    private(set) var link: ForwardLink
     private var hasLink = true
     /// How many ports need each kind of transparent socket.
     private var needed: [ForwardTransport: [IPFamily: Int]] = [:]
-    private var outbox: [ForwardReport] = []
+    private(set) var outbox: [ForwardReport] = []
     private var isLinkFull = false
     private var isWatchingRoom = false
     private let control: ForwardControl?
@@ -119,8 +128,8 @@ package final class Forwarder {
             expireAskers()
             expireSessions()
             askForSockets()
-            resume()
             flush()
+            resume()
         }
         // By RST: a connection that is closed otherwise would live on in the kernel for as long as its peer is
         // silent.
@@ -201,6 +210,7 @@ package final class Forwarder {
         hasLink = true
         (isLinkFull, isWatchingRoom) = (false, false)
         outbox = []
+        (unasked, over) = ([], [])
         stock.forgetAsking()
         do throws(SystemError) {
             try poller.add(number, .readable, token: Token(.link).number)
@@ -246,6 +256,8 @@ package final class Forwarder {
                 sent += 1
             }
             outbox.removeAll(keepingCapacity: true)
+            sent = 0
+            try sendHosts()
         } catch {
             outbox.removeFirst(sent)
             // A lost link is told of by its own event.

@@ -13,6 +13,7 @@ extension Forwarder {
             return port.families.allSatisfy { stock.count($0, .udp) > 0 }
         }
         return port.counters.active < limit(of: port) && affords(StreamRelay.cost)
+            && (!port.port.isGate || mayAsk)
             && port.families.allSatisfy { stock.count($0, .tcp) > 0 }
     }
 
@@ -135,7 +136,9 @@ extension Forwarder {
         relay.end(&pipes, isBroken: isBroken)
         relays.remove(relay.slot)
         relay.port.counters.active -= 1
-        if let question = relay.question { forget(question) }
+        guard let question = relay.question else { return }
+        forget(question)
+        leave(question.client)
     }
 
     /// Ends connections that the endpoint has not taken in time.

@@ -128,7 +128,7 @@ struct Way {
     private mutating func sendPrefix(to sink: Int32, _ moved: inout UInt64) -> Bool {
         while canWrite, !prefix.isEmpty {
             let sent = unsafe prefix.withUnsafeBytes {
-                unsafe cl_write_stream(sink, $0.baseAddress, $0.count)
+                unsafe CLinux.write(sink, $0.baseAddress, $0.count)
             }
             if sent >= 0 {
                 prefix = prefix.dropFirst(sent)

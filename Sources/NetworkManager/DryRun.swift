@@ -69,12 +69,13 @@ private struct DryRun: Sendable {
 
     private func findCuts(_ connections: [ConnectionTable.Flow], _ effect: inout PolicyEffect) {
         for live in connections {
-            func outcome(_ compiler: PolicyCompiler) -> Outcome {
-                compiler.judge(
+            func isDenied(_ compiler: PolicyCompiler) -> Bool {
+                let outcome = compiler.judge(
                     from: live.source, to: live.destination, l4proto: live.l4proto,
                     port: live.destinationPort)
+                return outcome.isDenial && !(live.isVerified && outcome == .unverifiedHost)
             }
-            guard outcome(next).isDenial, !outcome(compiler).isDenial else { continue }
+            guard isDenied(next), !isDenied(compiler) else { continue }
             let flow = Flow(
                 from: FlowSide(live.source, directory.member(at: live.source)),
                 to: FlowSide(live.destination, directory.member(at: live.destination)),

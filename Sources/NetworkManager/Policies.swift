@@ -79,6 +79,7 @@ extension NetworkManager {
         for policy in changed { directory.insert(policy) }
         evaluation = nil
         forgetNameVerdicts()
+        followGates()
         try cutDisallowedConnections(of: affected)
         try markConnections(hadLimits)
         isCutDue = false
@@ -108,7 +109,6 @@ extension NetworkManager {
             ).isDenial && !isHeldByName(flow)
         }
         try connections.cut(condemned)
-        followGates()
         endDisallowedHosts(of: addresses)
     }
 

@@ -69,6 +69,7 @@ extension NetworkManager {
         try mendShapes()
         try removeStrangers()
         try adoptPorts()
+        followGates()
         // What an earlier manager had recorded and not come to.
         try cutDisallowedConnections(of: nil)
         try markConnections(false)

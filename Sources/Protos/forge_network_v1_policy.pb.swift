@@ -969,9 +969,9 @@ public nonisolated struct Forge_Network_V1_Reason: Sendable {
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  /// A stable word for programs. Of denials: isolation, quarantine, deny-rule, default-deny, no-endpoint;
-  /// of packets alone: spoofed-source, rate-limit, not-tracked, no-such-peer, former-rule, unverified-host. Of permissions: allow-rule,
-  /// verified-rule, default-allow, outside, same-endpoint.
+  /// A stable word for programs. Of denials: isolation, quarantine, deny-rule, default-deny, foreign-resolver,
+  /// no-endpoint; of packets and connections alone: spoofed-source, rate-limit, not-tracked, no-such-peer, former-rule,
+  /// unverified-host. Of permissions: allow-rule, verified-rule, name-service, default-allow, outside, same-endpoint.
   public var code: String = String()
 
   /// The direction that decides, if one does.

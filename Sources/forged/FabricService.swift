@@ -91,10 +91,14 @@ private struct FabricDesk: FabricControl {
     let context: ManagerContext
 
     func createNetwork(_ request: NetworkRequest) async throws -> Network {
-        try await manager.createNetwork(request)
+        // A gateway's sockets may be on their way out.
+        await manager.portsClosed()
+        return try await manager.createNetwork(request)
     }
     func deleteNetwork(_ name: String, force: Bool) async throws -> Network {
-        try await manager.deleteNetwork(name, force: force)
+        let network = try await manager.deleteNetwork(name, force: force)
+        await manager.portsClosed()
+        return network
     }
     func network(_ name: String) async throws -> Network { try await manager.network(name) }
     func networks() async throws -> [Network] { await manager.networks() }
@@ -146,6 +150,7 @@ private struct FabricDesk: FabricControl {
     }
 
     func apply(_ policies: [FirewallPolicy]) async throws -> [PolicyChange] {
+        await manager.portsClosed()
         let done = try await manager.apply(policies)
         await manager.portsClosed()
         return done

@@ -28,7 +28,8 @@ struct OrderTests {
         return [
             .wantSockets(.v4, .udp, count: 64), .holds([], isLast: true), .holds([1, .max], isLast: false),
             .counters([:], isLast: true), .counters([5: counters, 6: ForwardCounters()], isLast: false),
-            .published(id: 1), .withdrawn(id: 2), .failed(id: 3, errno: -4), .hostEnded(id: 5),
+            .published(id: 1), .withdrawn(id: 2), .failed(id: 3, errno: -4), .hostsEnded([]),
+            .hostsEnded([5, .max]),
             .mayReach(
                 HostClaim(
                     id: 6, client: try address("10.1.0.2"), destination: try address("2001:db8::1"),

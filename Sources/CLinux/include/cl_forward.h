@@ -36,10 +36,6 @@ int cl_connect_place(int fd, int family, const struct cl_place *place);
 int cl_local_place(int fd, struct cl_place *place);
 // Where a connection that was translated was begun to (SO_ORIGINAL_DST of linux/netfilter_ipv4.h).
 int cl_original_place(int fd, struct cl_place *place);
-// Up to `size` bytes that are there, without waiting; 0 at the end.
-ssize_t cl_read_stream(int fd, void *bytes, size_t size);
-// As many as go without waiting.
-ssize_t cl_write_stream(int fd, const void *bytes, size_t size);
 // The next close sends RST.
 int cl_reset_on_close(int fd);
 

@@ -44,12 +44,12 @@ enum ClientHello {
             // RFC 8446 section 5.1: fragments of handshakes are not empty, and no longer than this.
             guard (1...1 << 14).contains(length) else { throw .malformed }
             rest = rest.dropFirst(5)
-            message += rest.prefix(length)
             guard rest.count >= length else {
-                // The first four bytes may tell already that nothing will come of it.
-                if message.first ?? messageType != messageType { throw .otherProtocol }
+                // The first byte may tell already that nothing will come of it.
+                if message.first ?? rest.first ?? messageType != messageType { throw .otherProtocol }
                 return nil
             }
+            message += rest.prefix(length)
             rest = rest.dropFirst(length)
         }
     }

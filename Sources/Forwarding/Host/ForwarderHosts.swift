@@ -18,6 +18,7 @@ extension Forwarder {
     func ask(_ port: Publication, _ client: consuming Descriptor, _ peer: Place?) {
         var original = cl_place()
         guard let peer, askersOf[peer.address, default: 0] < limits.askers,
+            guestsOf[peer.address, default: 0] < limits.guests,
             unsafe cl_original_place(client.rawValue, &original) == 0, let destination = Place(original)
         else {
             port.counters.failed += 1
@@ -38,6 +39,7 @@ extension Forwarder {
         }
         askers.put(asker, at: slot)
         askersOf[peer.address, default: 0] += 1
+        guestsOf[peer.address, default: 0] += 1
         asking.append((slot, generation))
         port.counters.active += 1
     }
@@ -48,6 +50,7 @@ extension Forwarder {
         let isOpen = asker.read()
         do throws(HostRefusal) {
             if let request = try HostReader.read(asker.bytes) { return put(request, of: asker) }
+            if asker.pieces > HostAsker.mostPieces { throw .tooLong }
         } catch { return refuse(asker, error) }
         if !isOpen { refuse(asker, asker.bytes.isEmpty ? nil : .noHost) }
     }
@@ -60,18 +63,41 @@ extension Forwarder {
             port: asker.destination.port, host: request.host, isUnderWay: false)
         asker.question = question
         questions[question.id] = .asker(slot: asker.slot, generation: asker.generation)
-        report(.mayReach(question))
+        unasked.append(question.id)
+    }
+
+    /// Whether gates may let in somebody who asks.
+    var mayAsk: Bool { unasked.count + over.count + outbox.count < 1024 }
+
+    /// Tells what waits, as far as there is room.
+    func sendHosts() throws(SystemError) {
+        var sent = 0
+        defer { unasked.removeFirst(sent) }
+        while sent < unasked.count {
+            if let claim = claim(unasked[sent]) { try link.send(.mayReach(claim)) }
+            sent += 1
+        }
+        while !over.isEmpty {
+            let part = Array(over.prefix(ForwardReport.portsInOne))
+            try link.send(.hostsEnded(part))
+            over.removeFirst(part.count)
+        }
+    }
+
+    /// What a connection asks for that is still there.
+    private func claim(_ id: UInt32) -> HostClaim? {
+        switch questions[id] {
+        case .asker(let slot, let generation): return askers[slot, generation]?.question
+        case .relay(let slot, let generation):
+            var claim = relays[slot, generation]?.question
+            claim?.isUnderWay = true
+            return claim
+        case nil: return nil
+        }
     }
 
     /// Of the next manager, for all that there are.
-    func askAgain() {
-        for asker in askers.all { if let question = asker.question { report(.mayReach(question)) } }
-        for relay in relays.all {
-            guard var question = relay.question else { continue }
-            question.isUnderWay = true
-            report(.mayReach(question))
-        }
-    }
+    func askAgain() { unasked = Array(questions.keys) }
 
     func decide(_ id: UInt32, _ isAllowed: Bool, _ socket: consuming Descriptor?) {
         switch questions[id] {
@@ -82,7 +108,7 @@ extension Forwarder {
         case .relay(let slot, let generation):
             guard !isAllowed, let relay = relays[slot, generation] else { return }
             end(relay, isBroken: true)
-        case nil: report(.hostEnded(id: id))
+        case nil: over.append(id)
         }
     }
 
@@ -91,7 +117,7 @@ extension Forwarder {
         var place = asker.destination.kernel
         let family = Int32(asker.destination.address.family.rawValue)
         let number = socket.rawValue
-        guard cl_set_nonblocking(number) == 0,
+        guard cl_set_nonblocking(number) == 0, cl_stream_options(number) == 0,
             unsafe cl_connect_place(number, family, &place) == 0 || Errno.current == .inProgress,
             let client = release(asker)
         else {
@@ -100,7 +126,10 @@ extension Forwarder {
             return
         }
         let relay = begin(asker.port, client, socket, question: question, prefix: request.bytes)
-        guard let relay else { return forget(question) }
+        guard let relay else {
+            leave(asker.client.address)
+            return forget(question)
+        }
         questions[question.id] = .relay(slot: relay.slot, generation: relay.generation)
     }
 
@@ -109,8 +138,8 @@ extension Forwarder {
         asker.port.counters.failed += 1
         if let refusal {
             asker.refuse(refusal)
-            // What the manager refused it has told of itself.
-            if refusal != .notAllowed {
+            // What the manager refused it has told of itself; and where it does not listen they are too many to tell.
+            if refusal != .notAllowed, mayAsk {
                 report(
                     .hostRefused(
                         client: asker.client.address, destination: asker.destination.address,
@@ -119,6 +148,7 @@ extension Forwarder {
         }
         let question = asker.question
         _ = release(asker)
+        leave(asker.client.address)
         if let question { forget(question) }
     }
 
@@ -126,6 +156,7 @@ extension Forwarder {
     func dismiss(_ asker: HostAsker) {
         let question = asker.question
         if let socket = release(asker) { _ = cl_reset_on_close(socket.rawValue) }
+        leave(asker.client.address)
         if let question { forget(question) }
     }
 
@@ -141,7 +172,13 @@ extension Forwarder {
 
     func forget(_ question: HostClaim) {
         questions[question.id] = nil
-        report(.hostEnded(id: question.id))
+        over.append(question.id)
+    }
+
+    /// A connection of this endpoint's has ended.
+    func leave(_ client: IPAddress) {
+        let count = guestsOf[client, default: 1] - 1
+        guestsOf[client] = count > 0 ? count : nil
     }
 
     /// Ends those whose time is up.

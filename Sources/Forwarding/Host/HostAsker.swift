@@ -12,6 +12,9 @@ final class HostAsker {
     /// In milliseconds of the forwarder's clock.
     let until: Int64
     private(set) var bytes: [UInt8] = []
+    /// In how many pieces they came. Each is looked at from the first byte on: who sends them one by one is refused.
+    private(set) var pieces = 0
+    static let mostPieces = 256
     /// What it asks for, and the manager is asked.
     var request: HostRequest?
     var question: HostClaim?
@@ -39,24 +42,14 @@ final class HostAsker {
     /// Reads what is there, up to what a reader may need.
     /// - Returns: false at the end of the connection.
     func read() -> Bool {
-        while bytes.count < HostReader.limit {
-            let before = bytes.count
-            let room = HostReader.limit - before
-            var part = [UInt8](repeating: 0, count: min(room, 4096))
-            let got = unsafe part.withUnsafeMutableBytes {
-                unsafe cl_read_stream(number, $0.baseAddress, $0.count)
+        do throws(SystemError) {
+            while bytes.count < HostReader.limit {
+                let part = try socket?.read(upTo: min(HostReader.limit - bytes.count, 4096)) ?? []
+                if part.isEmpty { return false }
+                bytes += part
+                pieces += 1
             }
-            if got > 0 {
-                bytes += part[..<got]
-                continue
-            }
-            if got == 0 { return false }
-            switch Errno.current {
-            case .again: return true
-            case .interrupted: continue
-            default: return false
-            }
-        }
+        } catch { return error.errno == .again }
         return true
     }
 
@@ -79,7 +72,7 @@ final class HostAsker {
                 """.utf8)
         default: answer = []
         }
-        _ = unsafe answer.withUnsafeBytes { unsafe cl_write_stream(number, $0.baseAddress, $0.count) }
+        _ = unsafe answer.withUnsafeBytes { unsafe CLinux.write(number, $0.baseAddress, $0.count) }
     }
 }
 

@@ -11,11 +11,12 @@ extension NetworkManager {
     /// Opens and closes gates, as there are rules and networks that need them.
     func followGates() {
         let isNeeded = firewall.compiler.ledger.neededChains.contains(.verifiedHosts)
+        guard isNeeded || !hosts.gates.isEmpty else { return }
         let wanted = isNeeded ? directory.networks.values.flatMap(\.gates) : []
         let numbers = Dictionary(wanted.map { ($0.id, $0) }) { first, _ in first }
         for id in hosts.gates.keys where numbers[id] == nil {
             hosts.gates[id] = nil
-            ports.line?.send(ForwardOrder.withdraw(id: id).encoded)
+            ports.close(id)
         }
         for (id, gate) in numbers where hosts.gates[id] == nil {
             hosts.gates[id] = gate
@@ -36,7 +37,7 @@ extension NetworkManager {
     }
 
     /// What goes wrong keeps connections that are to be verified from passing; the next reconciliation tries again.
-    private func openGate(_ id: UInt32, _ gate: HostDesk.Gate) {
+    func openGate(_ id: UInt32, _ gate: HostDesk.Gate) {
         do {
             let socket = try Descriptor.bound(
                 to: SocketAddress(gate.address, port: VerifiedHost.port), stream: true)
@@ -61,18 +62,21 @@ extension NetworkManager {
         hosts.allowed[question.id] = question
         let order = ForwardOrder.host(id: question.id, isAllowed: true).encoded
         guard !question.isUnderWay else { return line.send(order) }
-        do {
-            line.send(order, with: try Descriptor.stream(family: question.destination.family.rawValue))
-        } catch {
-            hosts.allowed[question.id] = nil
-            line.send(ForwardOrder.host(id: question.id, isAllowed: false).encoded)
-            log.error("connect for an endpoint", metadata: ["error": "\(error)"])
+        // Made when it is its turn. Where none can be had the connection's time runs out.
+        let family = question.destination.family.rawValue
+        line.send(order) {
+            do { return [try Descriptor.stream(family: family).release()] } catch { return [] }
         }
     }
 
     /// Whether the endpoint knows the address by this name, and some rule allows the name.
     private func isAllowed(_ question: HostClaim) -> Bool {
-        guard let endpoint = directory.endpoint(at: question.client) else { return false }
+        guard let endpoint = directory.endpoint(at: question.client),
+            // An address that it was told before a network was made of it.
+            !directory.networks.values.contains(where: {
+                $0.subnets.contains { $0.contains(question.destination) }
+            })
+        else { return false }
         // What was allowed goes on under a name that has ended, as connections do.
         let known =
             question.isUnderWay
@@ -92,7 +96,8 @@ extension NetworkManager {
         guard let endpoint = directory.endpoint(at: client) else { return }
         hosts.refused[endpoint.id, default: 0] += 1
         flows?.tell(refusedFrom: client, to: destination, port: port)
-        log.info(
+        // Each connection is one: flows tell of them in sums.
+        log.debug(
             "host refused",
             metadata: [
                 "endpoint": "\(endpoint.name)", "destination": "\(destination) port \(port)",

@@ -45,6 +45,11 @@ struct PortDesk {
         if numbers[entry.port.hostPort]?.isEmpty ?? false { numbers[entry.port.hostPort] = nil }
         lacking.remove(id)
         _ = takeSocket(id)
+        close(id)
+    }
+
+    /// Has the forwarder let go of a socket; done when it says so.
+    mutating func close(_ id: UInt32) {
         guard let line else { return }
         closing.insert(id)
         line.send(ForwardOrder.withdraw(id: id).encoded)
@@ -95,9 +100,10 @@ struct PortDesk {
         line.send(ForwardOrder.host(id: id, isAllowed: false).encoded)
     }
 
-    mutating func hostEnded(_ id: UInt32) {
-        guard endingHosts.remove(id) != nil, !isClosing else { return }
-        endClosing()
+    mutating func hostsEnded(_ ids: [UInt32]) {
+        guard !endingHosts.isEmpty else { return }
+        endingHosts.subtract(ids)
+        if !isClosing { endClosing() }
     }
 
     mutating func endClosing() {

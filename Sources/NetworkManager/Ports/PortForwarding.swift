@@ -56,7 +56,10 @@ extension NetworkManager {
         case .withdrawn(let id): ports.closed(id)
         case .failed(let id, let errno):
             if let gate = hosts.gates[id] {
-                log.error("hosts cannot be verified", metadata: ["gateway": "\(gate.address)"])
+                if errno == EBADF { return openGate(id, gate) }
+                log.error(
+                    "hosts cannot be verified",
+                    metadata: ["gateway": "\(gate.address)", "error": "\(Errno(rawValue: errno))"])
                 hosts.gates[id] = nil
             }
             guard let entry = ports.published[id] else { break }
@@ -65,9 +68,9 @@ extension NetworkManager {
                 "port is not forwarded",
                 metadata: ["port": "\(entry.port)", "error": "\(Errno(rawValue: errno))"])
         case .mayReach(let question): answer(question, from: line)
-        case .hostEnded(let id):
-            hosts.allowed[id] = nil
-            ports.hostEnded(id)
+        case .hostsEnded(let ids):
+            for id in ids { hosts.allowed[id] = nil }
+            ports.hostsEnded(ids)
         case .hostRefused(let client, let destination, let port, let refusal):
             refused(client, destination, port, refusal)
         case .published, .counters: break

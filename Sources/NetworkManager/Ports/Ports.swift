@@ -123,6 +123,12 @@ extension NetworkManager {
 
     private func checkFree(_ new: [PublishedPort]) throws(ModelError) {
         for port in new {
+            // What is led there is taken for what the proxy is to verify.
+            guard port.endpointPort != VerifiedHost.port || port.transport != .tcp else {
+                throw .invalid(
+                    "published port", port.description,
+                    "port \(VerifiedHost.port) is where hosts are verified")
+            }
             guard let other = ports.conflict(with: port) else { continue }
             let holder = directory.endpoints[other.endpointID].flatMap { try? directory.member($0) }
             let name = holder.map { "\($0.network.name)/\($0.endpoint.name)" } ?? "another endpoint"

@@ -221,6 +221,80 @@ import Testing
         #expect(try eventually(seconds: 8) { try Self.hasStopped(file) })
     }
 
+    @Test(arguments: anyOwner)
+    func `a quarantined endpoint's streams end, and so do those of one that goes`(
+        owner: FabricFixture.Owner
+    ) throws {
+        let world = try World(owner)
+        let fabric = world.field.fabric
+        for (index, end) in ["quarantine e0", "detach --container c0"].enumerated() {
+            let file = fabric.directory + "/stream\(index)"
+            let stream = try world.stream(into: file)
+            try #require(eventually(seconds: 10) { try Self.size(of: file) > 1_000_000 })
+            try fabric.succeed(end)
+            withExtendedLifetime(stream.pid) {}
+            #expect(try eventually(seconds: 8) { try Self.hasStopped(file) })
+            if index == 0 { try fabric.succeed("release e0") }
+        }
+    }
+
+    // Stopped, not killed: nobody takes its place, and nobody listens to the proxy.
+    @Test(arguments: anyOwner.filter { $0 != .rootOnHost })
+    func `refusals that no manager hears of do not end the proxy`(owner: FabricFixture.Owner) throws {
+        let world = try World(owner)
+        let manager = try #require(world.field.fabric.processes).manager
+        func proxy() throws -> String {
+            try world.field.fabric.succeed("status --format json").split(separator: "\n").filter {
+                $0.contains("restarts")
+            }.joined()
+        }
+        let before = try proxy()
+        ProcessSignal.send(19, to: manager)
+        defer { ProcessSignal.send(18, to: manager) }
+        let flood = try world.field.containers.plan(
+            0,
+            [
+                "python3", "-c",
+                """
+                import socket
+                for n in range(12000):
+                    try:
+                        s = socket.create_connection(("203.0.113.7", 8080), 0.2)
+                        s.sendall(b"SSH-2.0-x\\r\\n")
+                        s.close()
+                    except OSError: pass
+                    if n % 1000 == 0: print(n, flush=True)
+                """,
+            ]
+        ).run(timeoutSeconds: 25)
+        _ = flood
+        ProcessSignal.send(18, to: manager)
+        #expect(
+            try eventually(seconds: 20) {
+                try world.get("http://n7.example.com:8080/").output.contains("host=n7")
+            })
+        #expect(try proxy() == before)
+    }
+
+    // Others' translations are on the host alone.
+    @Test(arguments: owners.filter { $0 == .rootOnHost })
+    func `what the host translates elsewhere is judged as ever`(owner: FabricFixture.Owner) throws {
+        let world = try World(owner)
+        let fabric = world.field.fabric
+        let server = try Internet.serve(fabric.host, "::", 9998, fabric.programs)
+        try Internet.wait(for: "http://127.0.0.1:9998/", from: fabric.host)
+        for line in [
+            "add table ip others", "add chain ip others pre { type nat hook prerouting priority -100; }",
+            "add rule ip others pre tcp dport 9999 redirect to :9998",
+        ] {
+            let done = try fabric.inside("nft", line)
+            try #require(done.status.code == 0, "\(done.errors)")
+        }
+        let reached = try world.get("http://203.0.113.7:9999/")
+        #expect(reached.status.code != 0, "\(reached.output.prefix(80))")
+        withExtendedLifetime(server.pid) {}
+    }
+
     // With --host nobody starts the manager again.
     @Test(arguments: anyOwner.filter { $0 != .rootOnHost })
     func `a manager that is killed interrupts no verified stream`(owner: FabricFixture.Owner) throws {
