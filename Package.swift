@@ -18,13 +18,8 @@ let generated: [SwiftSetting] = [.swiftLanguageMode(.v6), .enableUpcomingFeature
 let log: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let grpc: [Target.Dependency] = [
     .product(name: "GRPCCore", package: "grpc-swift-2"),
-    .product(name: "GRPCNIOTransportHTTP2Posix", package: "grpc-swift-nio-transport"),
     .product(name: "GRPCProtobuf", package: "grpc-swift-protobuf"),
     .product(name: "SwiftProtobuf", package: "swift-protobuf"),
-    .product(name: "NIOCore", package: "swift-nio"),
-    .product(name: "NIOPosix", package: "swift-nio"),
-    .product(name: "NIOHTTP2", package: "swift-nio-http2"),
-    .product(name: "NIOHPACK", package: "swift-nio-http2"),
 ]
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 
@@ -43,18 +38,16 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
-        .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
-        .package(url: "https://github.com/apple/swift-nio-http2", from: "1.46.0"),
         .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/grpc/grpc-swift-2", from: "2.4.0"),
-        .package(url: "https://github.com/grpc/grpc-swift-nio-transport", from: "2.9.0"),
         .package(url: "https://github.com/grpc/grpc-swift-protobuf", from: "2.4.0"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
     ],
     targets: [
         // C: shims and constants; nothing else imports C.
         .target(name: "CLinux"),
+        .target(name: "CHTTP2", linkerSettings: [.linkedLibrary("nghttp2")]),
 
         // L0
         .target(name: "Sys", dependencies: ["CLinux"], swiftSettings: strict),
@@ -86,7 +79,8 @@ let package = Package(
         // L4
         .target(name: "Protos", dependencies: grpc, path: "Sources/Protos", swiftSettings: generated),
         .target(
-            name: "API", dependencies: ["Model", "Protos", "Sys", "Wire", log] + grpc, swiftSettings: strict),
+            name: "API", dependencies: ["CHTTP2", "CLinux", "Model", "Protos", "Sys", "Wire", log] + grpc,
+            swiftSettings: strict),
 
         // L5
         .target(
@@ -99,7 +93,8 @@ let package = Package(
 
         // What fuzzers and the tests that replay their corpora both run.
         .target(
-            name: "FuzzTargets", dependencies: ["DNS", "Firewall", "Forwarding", "Model", "Netlink", "Wire"],
+            name: "FuzzTargets",
+            dependencies: ["API", "DNS", "Firewall", "Forwarding", "Model", "Netlink", "Wire"],
             swiftSettings: strict),
 
         // X
@@ -116,7 +111,7 @@ let package = Package(
             ],
             swiftSettings: strict),
         .testTarget(
-            name: "APITests", dependencies: ["API", "Model", "Protos", "Sys", "Wire"] + grpc,
+            name: "APITests", dependencies: ["API", "FuzzTargets", "Model", "Protos", "Sys", "Wire"] + grpc,
             swiftSettings: strict),
 
         // Tests' support: puts every test process into private namespaces before main.

@@ -16,7 +16,9 @@ let strict: [SwiftSetting] = [
     .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
 ]
 
-let fuzzers = ["FuzzNetlink", "FuzzAddress", "FuzzPolicy", "FuzzCompiler", "FuzzNames", "FuzzHosts"]
+let fuzzers = [
+    "FuzzNetlink", "FuzzAddress", "FuzzPolicy", "FuzzCompiler", "FuzzNames", "FuzzHosts", "FuzzCalls",
+]
 
 let package = Package(
     name: "Fuzz",

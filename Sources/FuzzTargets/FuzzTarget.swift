@@ -19,6 +19,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case names
     /// What connections say of the host that they ask for, and messages between manager and forwarder.
     case hosts
+    /// What a call on the API's socket carries.
+    case calls
 
     /// - Returns: the promise that these bytes break, nil if none.
     public func violation(_ bytes: [UInt8]) -> String? {
@@ -29,6 +31,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
         case .compiler: compilePolicies(bytes)
         case .names: decodeNames(bytes)
         case .hosts: decodeHosts(bytes)
+        case .calls: decodeCalls(bytes)
         }
     }
 }

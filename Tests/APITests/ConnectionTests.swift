@@ -1,6 +1,5 @@
 import Foundation
 import GRPCCore
-import GRPCNIOTransportHTTP2Posix
 import Model
 import Protos
 import SwiftProtobuf
@@ -54,41 +53,64 @@ import Testing
         }
     }
 
-    @Test(arguments: [
-        "localhost", "%2Frun%2Fuser%2F1000%2Fforge.sock", "/run/user/1000/forge.sock", "[::1]:80",
-    ])
-    func `serves a client whatever authority it names`(authority: String) async throws {
-        try await RunningServer.with { running in
-            var config = HTTP2ClientTransport.Posix.Config.defaults
-            config.http2.authority = authority
-            let transport = try HTTP2ClientTransport.Posix(
-                target: .unixDomainSocket(path: running.socketPath), transportSecurity: .plaintext,
-                config: config)
-            try await withGRPCClient(transport: transport) { channel in
-                let stub = Forge_Network_V1_NetworkManager.Client(wrapping: channel)
-                let status = try await stub.getStatus(.init())
-                #expect(status.version == "1")
-            }
-        }
+    /// Without the authority, which is left to the test.
+    static func fields(
+        method: String = "POST", path: String = "/forge.network.v1.NetworkManager/GetStatus",
+        type: String = "application/grpc"
+    ) -> [(name: String, value: String)] {
+        [
+            (":method", method), (":scheme", "http"), (":path", path), ("content-type", type),
+            ("te", "trailers"),
+        ]
     }
 
     @Test(arguments: [
-        nil, "", "localhost", "%2Frun%2Fforge.sock", "a%zz", "user@host:99999", "/run/forge.sock",
+        nil, "", "localhost", "%2Frun%2Fforge.sock", "a%zz", "user@host:99999", "/run/forge.sock", "[::1]:80",
     ])
     func `answers a call whatever its authority, and without one`(authority: String?) async throws {
         try await RunningServer.with { running in
+            var fields = Self.fields()
+            if let authority { fields.insert((":authority", authority), at: 3) }
+            let status = try await RawCall.make(running.socketPath, fields)
+            #expect(status.code == .ok)
+        }
+    }
+
+    @Test func `refuses what is no call, and says how`() async throws {
+        try await RunningServer.with { running in
             let path = running.socketPath
-            let answer = try await Task.detached {
-                var headers = [
-                    (":method", "POST"), (":scheme", "http"),
-                    (":path", "/forge.network.v1.NetworkManager/GetStatus"),
-                ]
-                if let authority { headers.append((":authority", authority)) }
-                headers += [("content-type", "application/grpc"), ("te", "trailers")]
-                return try RawHTTP2(path).call(headers)
-            }.value
-            #expect(answer[":status"] == "200")
-            #expect(answer["grpc-status"] == "0")
+            let get = try await RawCall.make(path, Self.fields(method: "GET"))
+            #expect(get.message == "HTTP status 405")
+            for type in ["text/html", "application/grpcx", ""] {
+                let other = try await RawCall.make(path, Self.fields(type: type))
+                #expect(other.message == "HTTP status 415")
+            }
+            for wrong in ["", "/", "/x", "//x", "/x/", "/x/y/z", "x/y"] {
+                let nowhere = try await RawCall.make(path, Self.fields(path: wrong))
+                #expect(nowhere == Status(code: .unimplemented, message: "\"\(wrong)\" names no method"))
+            }
+            let unknown = try await RawCall.make(
+                path, Self.fields(path: "/forge.network.v1.NetworkManager/X"))
+            #expect(unknown.code == .unimplemented)
+            let squeezed = try await RawCall.make(path, Self.fields() + [("grpc-encoding", "gzip")])
+            #expect(squeezed.message == "messages encoded with \"gzip\" are not taken")
+            let typed = try await RawCall.make(path, Self.fields(type: "application/grpc+proto"))
+            #expect(typed.code == .ok)
+        }
+    }
+
+    @Test func `resets a call with more header fields than any has`() async throws {
+        try await RunningServer.with { running in
+            let path = running.socketPath
+            for extra in [
+                [("x", String(repeating: "y", count: 20_000))], (0..<110).map { ("x-\($0)", "y") },
+            ] {
+                await #expect(throws: RPCError.self) {
+                    _ = try await RawCall.make(path, Self.fields() + extra)
+                }
+            }
+            let usual = try await RawCall.make(path, Self.fields())
+            #expect(usual.code == .ok)
         }
     }
 
@@ -115,23 +137,22 @@ import Testing
         }
     }
 
-    @Test func `lives on after a request that is larger than any`() async throws {
+    @Test func `refuses a request that is larger than any, and lives on`() async throws {
         try await RunningServer.with { running in
-            try await running.client(patience: .milliseconds(10)) { client in
+            try await running.client { client in
                 let error = await #expect(throws: ForgeError.self) {
                     try await client.applyFirewall(
                         .with { $0.document = String(repeating: "#", count: APIServer.requestLimit) })
                 }
-                #expect(
-                    error == ForgeError(.unavailable, "the connection to the fabric broke before it answered")
-                )
+                #expect(error?.code == .resourceExhausted)
+                #expect(error?.message.hasSuffix("is larger than 16777216") == true)
                 _ = try await client.getStatus(.init())
             }
         }
     }
 
     @Test func `says that nobody answers`() async throws {
-        let client = try ForgeClient(socketPath: "/nonexistent/socket", patience: .milliseconds(30))
+        let client = ForgeClient(socketPath: "/nonexistent/socket", patience: .milliseconds(30))
         await #expect(throws: ForgeError(.unavailable, "no fabric answers at /nonexistent/socket")) {
             try await client.getStatus(.init())
         }
@@ -149,7 +170,7 @@ import Testing
         let fabric = MemoryFabric()
         // The client is there before the first server is.
         // Long: other tests may keep all threads of tasks busy for a while.
-        let client = try ForgeClient(socketPath: path, patience: .seconds(120))
+        let client = ForgeClient(socketPath: path, patience: .seconds(120))
         for round in 1...3 {
             async let made = client.createVNet(.with { $0.name = "lan\(round)" })
             try await Task.sleep(for: .milliseconds(50))

@@ -39,7 +39,7 @@ struct RunningServer {
     func client<Result>(patience: Duration = .seconds(2), _ body: (ForgeClient) async throws -> Result)
         async throws -> Result
     {
-        let client = try ForgeClient(socketPath: socketPath, patience: patience)
+        let client = ForgeClient(socketPath: socketPath, patience: patience)
         do {
             let result = try await body(client)
             await client.close()

@@ -1,5 +1,4 @@
 import GRPCCore
-import GRPCNIOTransportHTTP2Posix
 import Protos
 import SwiftProtobuf
 import Testing
@@ -9,10 +8,9 @@ import Testing
 /// Health and reflection, over a plain gRPC client.
 @Suite struct StandardServiceTests {
     private func withChannel<Result: Sendable>(
-        _ path: String, _ body: (GRPCClient<HTTP2ClientTransport.Posix>) async throws -> Result
+        _ path: String, _ body: (GRPCClient<SocketClientTransport>) async throws -> Result
     ) async throws -> Result {
-        let transport = try HTTP2ClientTransport.Posix(
-            target: .unixDomainSocket(path: path), transportSecurity: .plaintext)
+        let transport = SocketClientTransport(loop: .shared, path: path)
         return try await withGRPCClient(transport: transport) { try await body($0) }
     }
 

@@ -1,5 +1,4 @@
 internal import GRPCCore
-internal import GRPCNIOTransportHTTP2Posix
 internal import Protos
 
 /// A connection to a fabric's API.
@@ -7,36 +6,20 @@ internal import Protos
 /// Connects when it is first used, and again when the server was started anew. Calls may be made
 /// concurrently. Call `close` when done: the connection lives until then.
 public final class ForgeClient: Sendable {
-    typealias Transport = HTTP2ClientTransport.Posix
-    typealias Stub = Forge_Network_V1_NetworkManager.Client<Transport>
+    typealias Stub = Forge_Network_V1_NetworkManager.Client<SocketClientTransport>
 
-    private let socketPath: String
     private let patience: Duration
-    private let client: GRPCClient<Transport>
+    private let client: GRPCClient<SocketClientTransport>
     private let connections: Task<Void, Never>
 
     /// - Parameters:
     ///   - socketPath: the API's Unix socket, such as `/run/user/1000/forge/forge.sock`.
     ///   - patience: how long a call tries to connect when nobody answers: long enough for a server that is
     ///   being started.
-    public init(socketPath: String, patience: Duration = .seconds(2)) throws(ForgeError) {
-        var config = Transport.Config.defaults
-        config.backoff = .init(
-            initial: .milliseconds(5), max: .milliseconds(50), multiplier: 1.6, jitter: 0.1)
-        config.connection.flushCoalescing = nil
-        // The path would be percent-encoded otherwise; servers use none of it.
-        config.http2.authority = "localhost"
-        do {
-            let transport = try Transport(
-                target: .unixDomainSocket(path: socketPath), transportSecurity: .plaintext, config: config,
-                eventLoopGroup: LoopExecutor.shared.loop)
-            client = GRPCClient(transport: transport)
-        } catch {
-            throw ForgeError(error)
-        }
-        self.socketPath = socketPath
+    public init(socketPath: String, patience: Duration = .seconds(2)) {
+        client = GRPCClient(transport: SocketClientTransport(loop: .shared, path: socketPath))
         self.patience = patience
-        connections = Task(executorPreference: LoopExecutor.shared) { [client] in
+        connections = Task(executorPreference: EventLoop.shared) { [client] in
             // It ends by `close` alone; what breaks before that is told to the calls.
             try? await client.runConnections()
         }
@@ -52,43 +35,35 @@ public final class ForgeClient: Sendable {
     func repeatable<Answer: Sendable>(
         _ call: @Sendable (Stub, CallOptions) async throws -> Answer
     ) async throws(ForgeError) -> Answer {
-        let clock = ContinuousClock()
-        let limit = clock.now + patience
-        while true {
-            do throws(ForgeError) { return try await once(call) } catch {
-                guard error.code == .unavailable, clock.now < limit, !Task.isCancelled else { throw error }
-            }
-            try? await Task.sleep(for: .milliseconds(5))
-        }
+        try await patiently(call) { $0.code == .unavailable }
     }
 
-    /// Makes a call that may not be made twice, since it would find its own work done: once somebody answers.
+    /// Makes a call that may not be made twice, since it would find its own work done: again as long as nobody
+    /// has seen it.
     func unrepeatable<Answer: Sendable>(
         _ call: @Sendable (Stub, CallOptions) async throws -> Answer
     ) async throws(ForgeError) -> Answer {
-        _ = try await repeatable { stub, options in try await stub.getStatus(.init(), options: options) }
-        return try await once(call)
+        try await patiently(call) { $0.isUnsent }
     }
 
-    private func once<Answer: Sendable>(
-        _ call: @Sendable (Stub, CallOptions) async throws -> Answer
+    private func patiently<Answer: Sendable>(
+        _ call: @Sendable (Stub, CallOptions) async throws -> Answer, _ mayRepeat: (RPCError) -> Bool
     ) async throws(ForgeError) -> Answer {
+        let clock = ContinuousClock()
+        let limit = clock.now + patience
         var options = CallOptions.defaults
         options.maxResponseMessageBytes = 64 << 20
-        do {
-            return try await withTaskExecutorPreference(LoopExecutor.shared) {
-                try await call(Stub(wrapping: client), options)
+        while true {
+            do {
+                return try await withTaskExecutorPreference(EventLoop.shared) {
+                    try await call(Stub(wrapping: client), options)
+                }
+            } catch {
+                guard let failure = error as? RPCError, mayRepeat(failure), clock.now < limit,
+                    !Task.isCancelled
+                else { throw ForgeError(error) }
             }
-        } catch let error as RPCError where error.code == .unavailable {
-            // A stream that was opened had somebody at its other end.
-            let broke = error.message.hasPrefix("Stream unexpectedly closed")
-            throw ForgeError(
-                .unavailable,
-                broke
-                    ? "the connection to the fabric broke before it answered"
-                    : "no fabric answers at \(socketPath)")
-        } catch {
-            throw ForgeError(error)
+            try? await Task.sleep(for: .milliseconds(5))
         }
     }
 }

@@ -1,19 +1,18 @@
 internal import GRPCCore
-internal import GRPCNIOTransportHTTP2Posix
 internal import Protos
 package import Sys
 
 /// The API on a Unix socket: the network manager's service, health and reflection.
 ///
-/// Everything runs on one event loop; `FabricControl` is called there too, unless its isolation says
+/// Everything runs on the event loop; `FabricControl` is called there too, unless its isolation says
 /// otherwise.
 package final class APIServer: Sendable {
-    /// Bytes of a request. What is larger breaks the call; what the model takes is far smaller, and its
+    /// Bytes of a request. What is larger is refused; what the model takes is far smaller, and its
     /// refusal worded.
     static let requestLimit = 16 << 20
 
     package let health: HealthBoard
-    private let server: GRPCServer<HTTP2ServerTransport.Custom<SocketListener>>
+    private let server: GRPCServer<SocketServerTransport>
 
     /// - Parameters:
     ///   - socket: bound and listening.
@@ -23,12 +22,8 @@ package final class APIServer: Sendable {
         control: any FabricControl, socket: consuming Descriptor,
         admits: @escaping @Sendable (Int32) async -> Bool
     ) {
-        let listener = SocketListener(executor: .shared, socket: socket.release(), admits: admits)
-        var config = HTTP2ServerTransport.Custom<SocketListener>.Config.defaults
-        // An answer is sent when it is ready: waiting for others to send along costs 100 µs.
-        config.connection.flushCoalescing = nil
-        config.rpc.maxRequestPayloadSize = Self.requestLimit
-        config.http2.maxConcurrentStreams = 128
+        let transport = SocketServerTransport(
+            loop: .shared, socket: socket, requestLimit: Self.requestLimit, admits: admits)
         let names = [Forge_Network_V1_NetworkManager.descriptor.fullyQualifiedService]
         let health = HealthBoard(services: names)
         let reflection = ReflectionService(
@@ -39,7 +34,7 @@ package final class APIServer: Sendable {
             ])
         self.health = health
         server = GRPCServer(
-            transport: HTTP2ServerTransport.Custom(listenerFactory: listener, config: config),
+            transport: transport,
             services: [
                 NetworkManagerService(control: control), HealthService(board: health), reflection,
                 ReflectionAlphaService(service: reflection),
@@ -48,7 +43,7 @@ package final class APIServer: Sendable {
 
     /// Serves until `stop`, or until the task is cancelled.
     package func serve() async throws {
-        try await withTaskExecutorPreference(LoopExecutor.shared) { try await server.serve() }
+        try await withTaskExecutorPreference(EventLoop.shared) { try await server.serve() }
     }
 
     /// Takes no further calls; `serve` returns when those under way are answered.

@@ -20,7 +20,7 @@ extension FlowWatch {
 func forward(
     _ events: AsyncStream<FlowEvent>, to response: RPCWriter<Forge_Network_V1_FlowEvent>
 ) async throws {
-    let forwarding = Task(executorPreference: LoopExecutor.shared) {
+    let forwarding = Task(executorPreference: EventLoop.shared) {
         for await event in events { try await response.write(.init(event)) }
     }
     try await withRPCCancellationHandler {

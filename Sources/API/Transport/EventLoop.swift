@@ -1,0 +1,163 @@
+internal import CLinux
+internal import Synchronization
+internal import Sys
+
+/// One thread that runs tasks and watches descriptors.
+///
+///     epoll --> watchers --> tasks --> ... --> tasks --> settlers --> epoll
+///
+/// A call is read, served and answered without changing threads. What a round of tasks leaves to be sent goes
+/// out at its end, in one piece. Whatever belongs to the loop is touched on its thread alone.
+final class EventLoop: TaskExecutor, @unchecked Sendable {
+    /// For all of this process's API traffic. It lives as long as the process: a task may come back to it at
+    /// any time.
+    static let shared = EventLoop()
+
+    typealias Action = @Sendable () -> Void
+
+    private enum Work {
+        case job(UnownedJob)
+        case action(Action)
+    }
+
+    // Any thread's.
+    private let handedOver = Mutex<[Work]>([])
+    private let wakeUp: WakeUp
+    private let thread = Atomic<UInt>(0)
+
+    // The loop's own.
+    private var epoll: Epoll
+    private var ready: [Work] = []
+    private var watchers: [UInt64: (Epoll.Interest) -> Void] = [:]
+    private var lastToken: UInt64 = 0
+    private var settlers: [() -> Void] = []
+
+    /// Rounds of tasks between two looks at the descriptors, so that tasks that go on and on hold up nobody.
+    private static let roundsInARow = 32
+
+    private init() {
+        do throws(SystemError) {
+            wakeUp = try WakeUp()
+            epoll = try Epoll()
+            try epoll.add(wakeUp.rawValue, .read, token: 0)
+        } catch {
+            fatalError("no event loop: \(error)")
+        }
+        start()
+    }
+
+    var isCurrent: Bool { thread.load(ordering: .relaxed) == UInt(pthread_self()) }
+
+    // MARK: Tasks
+
+    func enqueue(_ job: consuming ExecutorJob) { take(.job(UnownedJob(job))) }
+
+    /// Does something on the loop's thread, later.
+    func execute(_ action: @escaping Action) { take(.action(action)) }
+
+    /// Does something on the loop's thread: at once for who is on it already, as all of gRPC's tasks here are.
+    nonisolated(nonsending) func run<Result: Sendable>(
+        _ body: @escaping @Sendable () throws -> Result
+    ) async throws -> Result {
+        if isCurrent { return try body() }
+        return try await withCheckedThrowingContinuation { continuation in
+            execute { continuation.resume(with: Swift.Result { try body() }) }
+        }
+    }
+
+    private func take(_ work: Work) {
+        if isCurrent {
+            ready.append(work)
+            return
+        }
+        let wasEmpty = handedOver.withLock { all in
+            defer { all.append(work) }
+            return all.isEmpty
+        }
+        if wasEmpty { wakeUp.signal() }
+    }
+
+    // MARK: Descriptors; on the loop's thread
+
+    /// Calls `ready` whenever the descriptor is ready for what is asked, until `ignore`.
+    /// - Returns: the watch's number.
+    func watch(
+        _ descriptor: Int32, _ interest: Epoll.Interest, _ ready: @escaping (Epoll.Interest) -> Void
+    ) throws(SystemError) -> UInt64 {
+        lastToken += 1
+        try epoll.add(descriptor, interest, token: lastToken)
+        watchers[lastToken] = ready
+        return lastToken
+    }
+
+    func change(_ watch: UInt64, of descriptor: Int32, _ interest: Epoll.Interest) {
+        try? epoll.change(descriptor, interest, token: watch)
+    }
+
+    func ignore(_ watch: UInt64, of descriptor: Int32) {
+        watchers[watch] = nil
+        epoll.remove(descriptor)
+    }
+
+    /// Does something once, when no task is ready to run.
+    func whenSettled(_ action: @escaping () -> Void) { settlers.append(action) }
+
+    // MARK: The thread
+
+    private func start() {
+        var created = pthread_t()
+        // It never ends, and neither does what it is given.
+        let own = unsafe Unmanaged.passRetained(self).toOpaque()
+        let failure = unsafe pthread_create(
+            &created, nil,
+            { own in
+                guard let own = unsafe own else { fatalError("an event loop without itself") }
+                let loop = unsafe Unmanaged<EventLoop>.fromOpaque(own).takeUnretainedValue()
+                loop.thread.store(UInt(pthread_self()), ordering: .relaxed)
+                loop.turn()
+            }, own)
+        guard failure == 0 else { fatalError("no thread for the event loop: \(Errno(rawValue: failure))") }
+    }
+
+    private func turn() -> Never {
+        while true {
+            var rounds = 0
+            while !ready.isEmpty, rounds < Self.roundsInARow {
+                rounds += 1
+                let round = ready
+                ready.removeAll(keepingCapacity: true)
+                for work in round { perform(work) }
+                if ready.isEmpty { settle() }
+            }
+            let events: [Epoll.Event]
+            do throws(SystemError) { events = try epoll.wait(milliseconds: ready.isEmpty ? -1 : 0) } catch {
+                fatalError("the event loop cannot wait: \(error)")
+            }
+            for event in events {
+                if event.token == 0 { takeOver() } else { watchers[event.token]?(event.ready) }
+            }
+            if ready.isEmpty { settle() }
+        }
+    }
+
+    private func takeOver() {
+        wakeUp.clear()
+        ready += handedOver.withLock { all in
+            defer { all.removeAll(keepingCapacity: true) }
+            return all
+        }
+    }
+
+    private func perform(_ work: Work) {
+        switch work {
+        case .job(let job): unsafe job.runSynchronously(on: asUnownedTaskExecutor())
+        case .action(let action): action()
+        }
+    }
+
+    private func settle() {
+        let due = settlers
+        settlers.removeAll(keepingCapacity: true)
+        for action in due { action() }
+    }
+}

@@ -1,0 +1,175 @@
+internal import GRPCCore
+internal import Sys
+
+/// gRPC's client on a Unix socket.
+///
+/// Connects when a call is made and there is no connection, so also after the server was started anew. Nothing
+/// is tried twice: a call whose server does not answer fails at once, and `RPCError.isUnsent` says so.
+final class SocketClientTransport: ClientTransport, @unchecked Sendable {
+    typealias Bytes = [UInt8]
+
+    /// Where a call has no limit of its own.
+    private static let responseLimit = 4 << 20
+
+    let loop: EventLoop
+    private let path: String
+
+    // The loop's own.
+    private var connection: Connection?
+    private var calls = 0
+    private var isStopping = false
+    private var stopped: CheckedContinuation<Void, Never>?
+
+    init(loop: EventLoop, path: String) {
+        self.loop = loop
+        self.path = path
+    }
+
+    var retryThrottle: RetryThrottle? { nil }
+
+    func config(forMethod descriptor: MethodDescriptor) -> MethodConfig? { nil }
+
+    /// Returns after `beginGracefulShutdown`, when the calls under way have ended, or when the task is
+    /// cancelled.
+    func connect() async throws {
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                loop.execute {
+                    self.stopped = continuation
+                    self.endIfDone()
+                }
+            }
+        } onCancel: {
+            loop.execute {
+                self.isStopping = true
+                self.calls = 0
+                self.endIfDone()
+            }
+        }
+    }
+
+    func beginGracefulShutdown() {
+        loop.execute {
+            self.isStopping = true
+            self.endIfDone()
+        }
+    }
+
+    func withStream<Result: Sendable>(
+        descriptor: MethodDescriptor, options: CallOptions,
+        _ closure: @concurrent (RPCStream<Inbound, Outbound>, ClientContext) async throws -> Result
+    ) async throws -> Result {
+        let limit = options.maxResponseMessageBytes ?? Self.responseLimit
+        let stream = try await loop.run { try self.begin(limit) }
+        defer { loop.execute { self.end(stream) } }
+        return try await closure(
+            RPCStream(
+                descriptor: descriptor, inbound: RPCAsyncSequence(wrapping: AnswerParts(stream: stream)),
+                outbound: RPCWriter.Closable(wrapping: RequestParts(stream: stream, method: descriptor))),
+            ClientContext(descriptor: descriptor, remotePeer: "unix:\(path)", localPeer: "unix:"))
+    }
+
+    // MARK: On the loop
+
+    private func begin(_ limit: Int) throws -> CallStream {
+        guard !isStopping else {
+            throw RPCError(code: .failedPrecondition, message: "the client is closed")
+        }
+        let open: Connection
+        if let connection, !connection.isClosing { open = connection } else { open = try self.open() }
+        calls += 1
+        return CallStream(on: open, messageLimit: limit)
+    }
+
+    private func open() throws -> Connection {
+        do throws(SystemError) {
+            let made = try Connection(calling: try UnixSocket.connect(to: path), loop: loop)
+            connection = made
+            return made
+        } catch {
+            throw RPCError.unsent(path, error)
+        }
+    }
+
+    private func end(_ stream: CallStream) {
+        stream.connection?.reset(stream, .cancel)
+        calls -= 1
+        endIfDone()
+    }
+
+    private func endIfDone() {
+        guard isStopping, calls <= 0 else { return }
+        connection?.end()
+        connection = nil
+        stopped?.resume()
+        stopped = nil
+    }
+}
+
+extension RPCError {
+    private static let unsentPrefix = "no fabric answers at "
+
+    static func unsent(_ path: String, _ cause: any Error) -> RPCError {
+        RPCError(code: .unavailable, message: unsentPrefix + path, cause: cause)
+    }
+
+    /// Nobody has seen the call: it may be made again, whatever it does.
+    var isUnsent: Bool { code == .unavailable && message.hasPrefix(Self.unsentPrefix) }
+}
+
+/// What a server answers in a call.
+private struct AnswerParts: AsyncSequence, Sendable {
+    typealias Element = RPCResponsePart<[UInt8]>
+    typealias Failure = any Error
+
+    let stream: CallStream
+
+    struct AsyncIterator: AsyncIteratorProtocol {
+        let stream: CallStream
+
+        func next() async throws -> Element? {
+            switch try await stream.next() {
+            case .metadata(let metadata): .metadata(metadata)
+            case .message(let message): .message(message)
+            case .status(let status, let metadata): .status(status, metadata)
+            case nil: nil
+            }
+        }
+    }
+
+    func makeAsyncIterator() -> AsyncIterator { AsyncIterator(stream: stream) }
+}
+
+/// What a client sends in a call.
+private struct RequestParts: ClosableRPCWriterProtocol {
+    typealias Element = RPCRequestPart<[UInt8]>
+
+    let stream: CallStream
+    let method: MethodDescriptor
+
+    func write(_ element: Element) async throws {
+        switch element {
+        case .metadata(let metadata):
+            // RFC 9113, 8.3.1: there is no host to be the authority; servers use none of it.
+            let fields = CallFields.request(method, authority: "localhost", metadata)
+            try await stream.loop.run { [stream] in
+                guard let connection = stream.connection else { throw RPCError.gone }
+                try connection.begin(stream, fields)
+            }
+        case .message(let message): try await stream.send(message)
+        }
+    }
+
+    func write(contentsOf elements: some Sequence<Element>) async throws {
+        for element in elements { try await write(element) }
+    }
+
+    func finish() async { _ = try? await stream.loop.run { [stream] in stream.conclude(.end) } }
+
+    func finish(throwing error: any Error) async {
+        _ = try? await stream.loop.run { [stream] in
+            stream.fail(error)
+            stream.connection?.reset(stream, .cancel)
+        }
+    }
+}
