@@ -22,7 +22,14 @@ public struct IPv4Address: Hashable, Comparable, Sendable, CustomStringConvertib
     }
 
     public var bytes: [UInt8] { [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: bits >> $0) } }
-    public var description: String { bytes.map(String.init).joined(separator: ".") }
+    public var description: String {
+        var text = AddressText(capacity: 15)
+        for shift in [24, 16, 8, 0] as [UInt32] {
+            text.append(decimal: UInt8(truncatingIfNeeded: bits >> shift))
+            if shift > 0 { text.append(".") }
+        }
+        return text.text
+    }
     public static func < (a: IPv4Address, b: IPv4Address) -> Bool { a.bits < b.bits }
 }
 
@@ -103,11 +110,20 @@ public struct IPv6Address: Hashable, Comparable, Sendable, CustomStringConvertib
             if end - start > max(best.count, 1) { best = start..<end }
             start = max(end, start + 1)
         }
-        func text(_ part: some Collection<UInt16>) -> String {
-            part.map { String($0, radix: 16) }.joined(separator: ":")
+        var text = AddressText(capacity: 39)
+        var index = 0
+        while index < 8 {
+            if index == best.lowerBound, !best.isEmpty {
+                text.append(":")
+                text.append(":")
+                index = best.upperBound
+                continue
+            }
+            if index > 0, index != best.upperBound || best.isEmpty { text.append(":") }
+            text.append(hexadecimal: groups[index])
+            index += 1
         }
-        return best.isEmpty
-            ? text(groups) : text(groups[..<best.lowerBound]) + "::" + text(groups[best.upperBound...])
+        return text.text
     }
 
     public static func < (a: IPv6Address, b: IPv6Address) -> Bool { a.bits < b.bits }
@@ -139,6 +155,7 @@ public enum IPAddress: Hashable, Comparable, Sendable, CustomStringConvertible {
     }
 
     /// Four or sixteen bytes in wire order; nil for any other count.
+    @inlinable
     public init?(bytes: some Collection<UInt8>) {
         switch bytes.count {
         case 4: self = .v4(IPv4Address(bits: bytes.reduce(0) { $0 << 8 | UInt32($1) }))

@@ -6,6 +6,7 @@ public struct MACAddress: Hashable, Comparable, Sendable, CustomStringConvertibl
     public init(bits: UInt64) { self.bits = bits & 0xffff_ffff_ffff }
 
     /// Six bytes in wire order; nil for any other count.
+    @inlinable
     public init?(bytes: some Collection<UInt8>) {
         guard bytes.count == 6 else { return nil }
         self.init(bits: bytes.reduce(0) { $0 << 8 | UInt64($1) })
@@ -46,7 +47,12 @@ public struct MACAddress: Hashable, Comparable, Sendable, CustomStringConvertibl
     }
 
     public var description: String {
-        bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined(separator: ":")
+        var text = AddressText(capacity: 17)
+        for shift in stride(from: 40, through: 0, by: -8) {
+            text.append(hexadecimal: UInt16(truncatingIfNeeded: bits >> shift & 0xff), width: 2)
+            if shift > 0 { text.append(":") }
+        }
+        return text.text
     }
 
     public static func < (a: MACAddress, b: MACAddress) -> Bool { a.bits < b.bits }
