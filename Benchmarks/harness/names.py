@@ -171,7 +171,24 @@ class Aardvark(Other):
         super().close()
 
 
-OTHERS = (Dnsmasq, Unbound, Aardvark)
+class Mirror(Other):
+    """No server: sends questions back unread. What dnsperf sees of it is the most that it can see of anybody."""
+
+    name, address = "questions sent back unread", "10.93.0.14"
+
+    def __init__(self, lab):
+        self.lab = lab
+        super().__init__(lab)
+
+    @staticmethod
+    def program():
+        return "lookups"
+
+    def command(self):
+        return [self.lab.program("lookups"), "reflect", self.address]
+
+
+OTHERS = (Dnsmasq, Unbound, Aardvark, Mirror)
 
 
 def found(*paths):
@@ -282,7 +299,8 @@ def against(kind):
         medians = measure(lab)
         return medians["ours", "seen"], {
             kind.name: medians.get((kind.name, "seen")), "a second of its processor: ours": medians["ours", "able"],
-            f"a second of its processor: {kind.name}": medians.get((kind.name, "able"))}
+            f"a second of its processor: {kind.name}": medians.get((kind.name, "able")),
+            Mirror.name: medians.get((Mirror.name, "seen"))}
     return row
 
 
@@ -291,4 +309,4 @@ def dnsmasq_p99(lab):
     return medians["ours", "p99"], {"dnsmasq": medians.get(("dnsmasq", "p99"))}
 
 
-dnsmasq, unbound, aardvark = (against(kind) for kind in OTHERS)
+dnsmasq, unbound, aardvark = (against(kind) for kind in (Dnsmasq, Unbound, Aardvark))

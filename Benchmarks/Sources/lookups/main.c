@@ -6,6 +6,11 @@
 /// PORT of that very address are counted, each NUMBER once, and by themselves those of a NUMBER that nobody has asked for.
 /// Prints one JSON object when it is told to end (SIGTERM).
 ///
+///   lookups reflect ADDRESS
+///
+/// sends each question back as its own answer, without having read it: what any server takes at least, so what an asker
+/// sees of it is the most that it sees of anybody.
+///
 ///   lookups ask RESOLVER FIRST COUNT PER_SECOND PORT
 ///
 /// asks RESOLVER for COUNT names from nFIRST on, no faster than PER_SECOND (0: as fast as it goes), each when the one
@@ -20,6 +25,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/udp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -137,6 +143,51 @@ static int serve(const char *address, int port) {
     return 0;
 }
 
+enum { MANY = 64 };
+
+/// Sends `count` datagrams of one length to one peer, in one piece that the kernel cuts (UDP_SEGMENT of udp(7)).
+static void send_back(int sock, struct mmsghdr *all, int count) {
+    struct iovec parts[MANY];
+    char control[CMSG_SPACE(sizeof(uint16_t))] = {0};
+    uint16_t size = all[0].msg_len;
+    for (int i = 0; i < count; i++) parts[i] = (struct iovec){all[i].msg_hdr.msg_iov->iov_base, size};
+    struct msghdr message = {
+        .msg_name = all[0].msg_hdr.msg_name, .msg_namelen = sizeof(struct sockaddr_in), .msg_iov = parts,
+        .msg_iovlen = count};
+    if (count > 1) {
+        message.msg_control = control;
+        message.msg_controllen = sizeof control;
+        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        *header = (struct cmsghdr){CMSG_LEN(sizeof size), IPPROTO_UDP, UDP_SEGMENT};
+        memcpy(CMSG_DATA(header), &size, sizeof size);
+    }
+    sendmsg(sock, &message, 0);
+}
+
+_Noreturn static void reflect(const char *address) {
+    static uint8_t bytes[MANY][ROOM];
+    struct sockaddr_in peers[MANY];
+    struct iovec parts[MANY];
+    struct mmsghdr all[MANY];
+    int sock = bound(address, DNS);
+    while (1) {
+        for (int i = 0; i < MANY; i++) {
+            parts[i] = (struct iovec){bytes[i], ROOM};
+            all[i] = (struct mmsghdr){
+                .msg_hdr = {.msg_name = &peers[i], .msg_namelen = sizeof peers[i], .msg_iov = &parts[i], .msg_iovlen = 1}};
+        }
+        int count = recvmmsg(sock, all, MANY, MSG_WAITFORONE, NULL);
+        if (count < 0) fail("recvmmsg");
+        for (int i = 0; i < count; i++) bytes[i][2] |= 0x80;
+        for (int first = 0, next; first < count; first = next) {
+            next = first + 1;
+            while (next < count && all[next].msg_len == all[first].msg_len &&
+                   memcmp(&peers[next], &peers[first], sizeof peers[0]) == 0) next++;
+            send_back(sock, all + first, next - first);
+        }
+    }
+}
+
 static size_t question(uint8_t *message, uint32_t number) {
     char label[16];
     int length = snprintf(label, sizeof label, "n%u", number);
@@ -212,12 +263,14 @@ static int send_unasked(uint32_t first, uint32_t count, int port) {
 
 int main(int count, char **arguments) {
     if (count == 4 && strcmp(arguments[1], "serve") == 0) return serve(arguments[2], atoi(arguments[3]));
+    if (count == 3 && strcmp(arguments[1], "reflect") == 0) reflect(arguments[2]);
     if (count == 7 && strcmp(arguments[1], "ask") == 0) {
         return ask(arguments[2], atoi(arguments[3]), atoi(arguments[4]), atof(arguments[5]), atoi(arguments[6]));
     }
     if (count == 5 && strcmp(arguments[1], "send") == 0) {
         return send_unasked(atoi(arguments[2]), atoi(arguments[3]), atoi(arguments[4]));
     }
-    fprintf(stderr, "usage: lookups serve ADDRESS PORT | ask RESOLVER FIRST COUNT PER_SECOND PORT | send FIRST COUNT PORT\n");
+    fprintf(stderr, "usage: lookups serve ADDRESS PORT | reflect ADDRESS | ask RESOLVER FIRST COUNT PER_SECOND PORT "
+                    "| send FIRST COUNT PORT\n");
     return 2;
 }
