@@ -6,8 +6,11 @@ package enum Isolation {
     package static func denial(_ source: NetworkMember?, _ destination: NetworkMember?) -> DenialReason? {
         if destination == nil, let source, source.network.nat { return nil }
         let same = source?.network.id == destination?.network.id
-        let first = source.flatMap { forbids($0.network, same) ? $0.network : nil }
-        let second = destination.flatMap { forbids($0.network, same) ? $0.network : nil }
+        // Most levels forbid nothing: networks are copied only where one does.
+        let (forbidsFirst, forbidsSecond) = (forbids(source, same), forbids(destination, same))
+        guard forbidsFirst || forbidsSecond else { return nil }
+        let first = forbidsFirst ? source?.network : nil
+        let second = forbidsSecond ? destination?.network : nil
         guard let first, let second else {
             return (first ?? second).map { .isolation($0.isolation, network: $0.name) }
         }
@@ -16,12 +19,12 @@ package enum Isolation {
         return .isolation(stricter.isolation, network: stricter.name)
     }
 
-    private static func forbids(_ network: Network, _ sameNetwork: Bool) -> Bool {
-        switch network.isolation {
+    private static func forbids(_ member: NetworkMember?, _ sameNetwork: Bool) -> Bool {
+        switch member?.network.isolation {
         // Mesh links carry what a mesh-only network allows; a packet between endpoints is none.
         case .full, .meshOnly: true
         case .peerOnly: !sameNetwork
-        case .none: false
+        case .some(.none), nil: false
         }
     }
 }

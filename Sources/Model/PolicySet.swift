@@ -113,8 +113,9 @@ public struct PolicySet: Sendable {
         }
 
         let query = PortQuery(flow)
-        let sourceProfile = source.map(profile(of:))
-        let destinationProfile = destination.map(profile(of:))
+        // Not by `map`, whose closure would hold a copy of all of this.
+        let sourceProfile = if let source { profile(of: source) } else { nil as Profile? }
+        let destinationProfile = if let destination { profile(of: destination) } else { nil as Profile? }
         do throws(DenialReason) {
             let egress = try judge(
                 source, sourceProfile, .egress, peer: flow.destination, destinationProfile, query)
