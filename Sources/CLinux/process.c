@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 enum { MAX_STEPS = 64, MAX_PLAN_FDS = 256, CHILD_FDS_FROM = 512 };
@@ -156,10 +157,29 @@ static int close_others(const struct child *child) {
     return close_range_of(high + 1, INT_MAX);
 }
 
+// Another file may be at the path by now.
+static int join_path(const char *path, uint64_t device, uint64_t inode, int kind) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) return -1;
+    struct stat status;
+    int done = fstat(fd, &status);
+    if (done == 0 && (status.st_dev != device || status.st_ino != inode)) {
+        errno = ESTALE;
+        done = -1;
+    }
+    if (done == 0) done = setns(fd, kind);
+    int saved = errno;
+    close(fd);
+    errno = saved;
+    return done;
+}
+
 static int take(struct child *child, const struct step *step, int index) {
     switch (step->kind) {
     case CL_STEP_JOIN:
         return setns((int)step->one, (int)step->two);
+    case CL_STEP_JOIN_PATH:
+        return join_path(step->text[0], step->one, step->two, CLONE_NEWNET);
     case CL_STEP_UNSHARE:
         child->outer_uid = geteuid();
         child->outer_gid = getegid();

@@ -8,28 +8,37 @@ public struct NetworkMember: Hashable, Sendable {
         let endpoint: Endpoint
         let network: Network
         let quarantine: Quarantine?
+        let files: EndpointFiles?
 
-        init(_ endpoint: Endpoint, _ network: Network, _ quarantine: Quarantine?) {
+        init(
+            _ endpoint: Endpoint, _ network: Network, _ quarantine: Quarantine?, _ files: EndpointFiles?
+        ) {
             self.endpoint = endpoint
             self.network = network
             self.quarantine = quarantine
+            self.files = files
         }
     }
 
     private let box: Box
 
-    public init(_ endpoint: Endpoint, in network: Network, quarantine: Quarantine? = nil) {
-        box = Box(endpoint, network, quarantine)
+    public init(
+        _ endpoint: Endpoint, in network: Network, quarantine: Quarantine? = nil, files: EndpointFiles? = nil
+    ) {
+        box = Box(endpoint, network, quarantine, files)
     }
 
     public var endpoint: Endpoint { box.endpoint }
     public var network: Network { box.network }
     /// Present while the endpoint is cut off.
     public var quarantine: Quarantine? { box.quarantine }
+    /// Where its files are; nil where its network has no names, or the fabric keeps none.
+    public var files: EndpointFiles? { box.files }
 
     public static func == (a: NetworkMember, b: NetworkMember) -> Bool {
         a.box === b.box
             || a.endpoint == b.endpoint && a.network == b.network && a.quarantine == b.quarantine
+                && a.files == b.files
     }
 
     public func hash(into hasher: inout Hasher) {

@@ -4,6 +4,8 @@ internal import Wire
 /// What the fabric should look like, in memory: networks, endpoints and policies, found by any of their
 /// names.
 struct Directory {
+    /// Where endpoints' files are kept; nil for nowhere.
+    var filesDirectory: String?
     private(set) var networks: [String: Network] = [:]
     private(set) var endpoints: [String: Endpoint] = [:]
     private(set) var policies: [String: FirewallPolicy] = [:]
@@ -106,7 +108,13 @@ struct Directory {
         guard let network = networks[endpoint.networkID] else {
             throw .notFound("network", endpoint.networkID)
         }
-        return NetworkMember(endpoint, in: network, quarantine: quarantines[endpoint.id])
+        return NetworkMember(
+            endpoint, in: network, quarantine: quarantines[endpoint.id], files: files(of: endpoint, network))
+    }
+
+    private func files(of endpoint: Endpoint, _ network: Network) -> EndpointFiles? {
+        guard network.dns != nil, let filesDirectory else { return nil }
+        return EndpointFiles(directory: "\(filesDirectory)/\(endpoint.id)")
     }
 
     func member(at address: IPAddress) -> NetworkMember? {

@@ -89,7 +89,10 @@ extension NetworkManager {
         }
         directory.insert(endpoint)
         tellName(of: endpoint, in: network)
-        do { try publish(request.published, to: endpoint) } catch {
+        do {
+            try writeFiles(of: endpoint)
+            try publish(request.published, to: endpoint)
+        } catch {
             _ = remove(endpoint)
             throw error
         }
@@ -155,6 +158,7 @@ extension NetworkManager {
         withdraw(directory.endpoints[endpoint.id]?.published ?? [])
         do { try firewall.removeEndpoint(id: endpoint.id) } catch { failures.append(error) }
         forgetName(of: endpoint)
+        removeFiles(of: endpoint)
         // The address may be given to another: none of its connections may live on.
         do { try connections.cutAll(of: endpoint.addresses) } catch { failures.append(error) }
         allocators[endpoint.networkID]?.release(endpoint)

@@ -29,6 +29,8 @@ public actor NetworkManager {
         package var ownsTables = true
         /// What starts the proxy, which answers names and forwards ports; nil where there is none.
         package var proxyHost: (any ProxyHost)?
+        /// Where endpoints' files are kept; made if missing. nil for nowhere.
+        package var filesDirectory: String?
         /// Where the host itself asks for names; nil for nowhere.
         package var nameSocket: String?
         /// Told whether some network may be left, once at start and whenever that changes: whoever runs the
@@ -95,6 +97,7 @@ public actor NetworkManager {
         firewall = try FirewallPlane(ownsTables: configuration.ownsTables)
         nat = try NATPlane(ownsTable: firewall.ownsTables, bridgeGroup: Ownership.group)
         connections = try ConnectionTable()
+        directory.filesDirectory = configuration.filesDirectory
         try prepareNamespace()
         try probeLimits()
         try adopt()

@@ -66,6 +66,7 @@ extension NetworkManager {
             directory.networks.values, published: directory.endpoints.mapValues { translations(of: $0) })
         for network in directory.networks.values { try ensureBridges(network) }
         try mendLinks()
+        mendFiles()
         try mendShapes()
         try removeStrangers()
         try adoptPorts()
@@ -89,6 +90,7 @@ extension NetworkManager {
         try mendPorts()
         for network in directory.networks.values { try ensureBridges(network) }
         try mendLinks()
+        mendFiles()
         try mendShapes()
         try removeStrangers()
     }

@@ -208,6 +208,18 @@ public nonisolated struct Forge_Network_V1_Endpoint: @unchecked Sendable {
     set {_uniqueStorage()._searchDomains = newValue}
   }
 
+  /// A resolv.conf that says so, and a hosts file, to be mounted into the container; both are there as long as the
+  /// endpoint. Empty where its network has no names.
+  public var resolvConfPath: String {
+    get {_storage._resolvConfPath}
+    set {_uniqueStorage()._resolvConfPath = newValue}
+  }
+
+  public var hostsPath: String {
+    get {_storage._hostsPath}
+    set {_uniqueStorage()._hostsPath = newValue}
+  }
+
   /// Ports of the host that lead here, as long as the endpoint is there.
   public var published: [Forge_Network_V1_PublishedPort] {
     get {_storage._published}
@@ -859,7 +871,7 @@ nonisolated extension Forge_Network_V1_PublishedPort: SwiftProtobuf.Message, Swi
 
 nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Endpoint"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}name\0\u{3}container_id\0\u{3}vnet_id\0\u{1}vnet\0\u{1}labels\0\u{1}addresses\0\u{1}mac\0\u{3}interface_name\0\u{3}host_interface_name\0\u{1}mtu\0\u{1}namespace\0\u{1}ports\0\u{1}limits\0\u{1}aliases\0\u{1}published\0\u{2}\u{4}quarantine\0\u{3}name_servers\0\u{3}search_domains\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}name\0\u{3}container_id\0\u{3}vnet_id\0\u{1}vnet\0\u{1}labels\0\u{1}addresses\0\u{1}mac\0\u{3}interface_name\0\u{3}host_interface_name\0\u{1}mtu\0\u{1}namespace\0\u{1}ports\0\u{1}limits\0\u{1}aliases\0\u{1}published\0\u{2}\u{4}quarantine\0\u{3}name_servers\0\u{3}search_domains\0\u{3}resolv_conf_path\0\u{3}hosts_path\0")
 
   fileprivate class _StorageClass {
     var _id: String = String()
@@ -879,6 +891,8 @@ nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftPro
     var _aliases: [String] = []
     var _nameServers: [String] = []
     var _searchDomains: [String] = []
+    var _resolvConfPath: String = String()
+    var _hostsPath: String = String()
     var _published: [Forge_Network_V1_PublishedPort] = []
     var _quarantine: Forge_Network_V1_Quarantine? = nil
 
@@ -908,6 +922,8 @@ nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftPro
       _aliases = source._aliases
       _nameServers = source._nameServers
       _searchDomains = source._searchDomains
+      _resolvConfPath = source._resolvConfPath
+      _hostsPath = source._hostsPath
       _published = source._published
       _quarantine = source._quarantine
     }
@@ -947,6 +963,8 @@ nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftPro
         case 20: try { try decoder.decodeSingularMessageField(value: &_storage._quarantine) }()
         case 21: try { try decoder.decodeRepeatedStringField(value: &_storage._nameServers) }()
         case 22: try { try decoder.decodeRepeatedStringField(value: &_storage._searchDomains) }()
+        case 23: try { try decoder.decodeSingularStringField(value: &_storage._resolvConfPath) }()
+        case 24: try { try decoder.decodeSingularStringField(value: &_storage._hostsPath) }()
         default: break
         }
       }
@@ -1016,6 +1034,12 @@ nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftPro
       if !_storage._searchDomains.isEmpty {
         try visitor.visitRepeatedStringField(value: _storage._searchDomains, fieldNumber: 22)
       }
+      if !_storage._resolvConfPath.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._resolvConfPath, fieldNumber: 23)
+      }
+      if !_storage._hostsPath.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._hostsPath, fieldNumber: 24)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1042,6 +1066,8 @@ nonisolated extension Forge_Network_V1_Endpoint: SwiftProtobuf.Message, SwiftPro
         if _storage._aliases != rhs_storage._aliases {return false}
         if _storage._nameServers != rhs_storage._nameServers {return false}
         if _storage._searchDomains != rhs_storage._searchDomains {return false}
+        if _storage._resolvConfPath != rhs_storage._resolvConfPath {return false}
+        if _storage._hostsPath != rhs_storage._hostsPath {return false}
         if _storage._published != rhs_storage._published {return false}
         if _storage._quarantine != rhs_storage._quarantine {return false}
         return true

@@ -38,6 +38,7 @@ final class FabricService: Sendable {
             stateDirectory: context.paths.stateDirectory, ownsNamespace: context.mode == .rootless)
         configuration.uplinkWanted = context.uplink?.want
         configuration.proxyHost = context.proxyHost
+        configuration.filesDirectory = context.paths.endpointFiles
         configuration.nameSocket = context.paths.nameSocket
         let manager = try await NetworkManager(configuration)
         let (context, log) = (context, log)

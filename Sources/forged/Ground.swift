@@ -19,7 +19,7 @@ struct Ground: ~Copyable {
         let lock = try takeLock(paths)
         // Of commands that were killed together with their forge run. Those that still run have the files
         // mounted.
-        removeCommandFiles(paths)
+        removeDirectory(paths.commandFiles, levels: 1)
         return Ground(paths: paths, listener: try listen(paths.socket), lock: lock)
     }
 
@@ -49,29 +49,7 @@ struct Ground: ~Copyable {
     /// Removes what a fabric that has ended leaves in the runtime directory.
     borrowing func clear() {
         for path in [paths.socket, paths.nameSocket, paths.record] { _ = unsafe unlink(path) }
-        Self.removeCommandFiles(paths)
-    }
-
-    private static func removeCommandFiles(_ paths: FabricPaths) {
-        for container in names(in: paths.commandFiles) {
-            let directory = "\(paths.commandFiles)/\(container)"
-            for file in names(in: directory) { _ = unsafe unlink("\(directory)/\(file)") }
-            _ = unsafe rmdir(directory)
-        }
-        _ = unsafe rmdir(paths.commandFiles)
-    }
-
-    private static func names(in path: String) -> [String] {
-        guard let directory = unsafe opendir(path) else { return [] }
-        defer { unsafe closedir(directory) }
-        var names: [String] = []
-        while let entry = unsafe readdir(directory) {
-            let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) { name in
-                unsafe String(decoding: name.prefix { $0 != 0 }, as: UTF8.self)
-            }
-            if name != ".", name != ".." { names.append(name) }
-        }
-        return names
+        for directory in [paths.commandFiles, paths.endpointFiles] { removeDirectory(directory, levels: 1) }
     }
 }
 

@@ -37,12 +37,10 @@ extension Forge_Network_V1_Endpoint {
             }
         }
         aliases = endpoint.aliases
-        if member.network.dns != nil {
-            nameServers = endpoint.addresses.compactMap {
-                member.network.gateway($0.family)?.description
-            }
-            searchDomains = [member.network.searchDomain]
-        }
+        nameServers = member.nameServers.map(\.description)
+        searchDomains = member.searchDomains
+        resolvConfPath = member.files?.resolvConf ?? ""
+        hostsPath = member.files?.hosts ?? ""
         published = endpoint.published.map { .init($0.port) }
         ports = endpoint.ports.map { port in
             .with {

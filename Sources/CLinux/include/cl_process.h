@@ -38,6 +38,7 @@ enum cl_step_kind {
     CL_STEP_TAP,           // the TAP interface a, made anew where one is 1, else removed
     CL_STEP_CLOSE,         // every descriptor from 3 on, for a child that becomes no program
     CL_STEP_USER,          // groups cleared, gid two, uid one
+    CL_STEP_JOIN_PATH,     // setns to the network namespace at a, whose device is one and whose inode is two
 };
 // `optional`: a failure is reported and the child goes on.
 int cl_plan_step(struct cl_plan *plan, int kind, int optional, uint64_t one, uint64_t two, const char *a,

@@ -17,13 +17,6 @@ package struct CommandPlan: ~Copyable {
     // Held open until the child has entered them.
     private let namespaces: FabricNamespaces?
 
-    /// Files of the command's own, instead of the system's.
-    package struct Files: Hashable, Sendable {
-        /// Holds `hosts` and `resolv.conf`.
-        package let directory: String
-        package init(directory: String) { self.directory = directory }
-    }
-
     /// What exec may ever give to a command that runs as root: what container runtimes commonly grant, by
     /// number of linux/capability.h. Among what is missing: CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_SYS_PTRACE.
     private static let rootCapabilities: UInt64 = [
@@ -37,7 +30,7 @@ package struct CommandPlan: ~Copyable {
     ///   - hidden: directories that appear empty to the command: whoever reaches the API may change policy.
     /// - Throws: `.gone` if the fabric is not there any more.
     package init(
-        _ command: [String], record: FabricRecord, files: Files, hidden: [String]
+        _ command: [String], record: FabricRecord, files: MountedFiles, hidden: [String]
     ) throws(NamespaceError) {
         var plan = ProcessPlan(command)
         let isRoot = geteuid() == 0
@@ -59,9 +52,8 @@ package struct CommandPlan: ~Copyable {
         plan.add(.pause)
 
         // Only now, since the files are written when the addresses are known.
-        plan.add(.mount(source: "none", target: "/", type: nil, flags: UInt(MS_SLAVE | MS_REC), data: nil))
-        Self.placeFiles(files, in: &plan)
-        for path in hidden where Self.exists(path) {
+        files.mount(in: &plan)
+        for path in hidden where unsafe access(path, F_OK) == 0 {
             plan.add(
                 .mount(
                     source: "tmpfs", target: path, type: "tmpfs",
@@ -91,32 +83,6 @@ package struct CommandPlan: ~Copyable {
         try child.waitUntilPaused()
         return child
     }
-
-    private static func placeFiles(_ files: Files, in plan: inout ProcessPlan) {
-        let names = ["hosts", "resolv.conf"]
-        if names.allSatisfy({ exists("/etc/\($0)") }) {
-            // mount(2) follows a symbolic link such as the one to systemd's stub: what it leads to is
-            // covered.
-            for name in names {
-                plan.add(
-                    .mount(
-                        source: "\(files.directory)/\(name)", target: "/etc/\(name)", type: nil,
-                        flags: UInt(MS_BIND),
-                        data: nil))
-            }
-            return
-        }
-        // There is nothing to cover, or a link that leads nowhere: our files are laid over the whole
-        // directory. overlayfs separates layers by colons.
-        let layer = files.directory.reduce(into: "") {
-            $0 += $1 == ":" || $1 == "\\" || $1 == "," ? "\\\($1)" : "\($1)"
-        }
-        plan.add(
-            .mount(
-                source: "overlay", target: "/etc", type: "overlay", flags: 0, data: "lowerdir=\(layer):/etc"))
-    }
-
-    private static func exists(_ path: String) -> Bool { unsafe access(path, F_OK) == 0 }
 
     /// The kernel takes half of what a group id can be: net/ipv4/ping.h.
     private static var lastMappedGroup: UInt64 {

@@ -17,6 +17,8 @@ package struct FabricRecord: Hashable, Sendable, Codable {
         package let descriptor: Int32
         package let device: UInt64
         package let inode: UInt64
+
+        var identity: FileIdentity { FileIdentity(device: device, inode: inode) }
     }
 
     /// Of this file's format.
@@ -64,10 +66,7 @@ package struct FabricRecord: Hashable, Sendable, Codable {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .prettyPrinted]
         guard let data = try? encoder.encode(self) else { throw SystemError("encode", .invalid, path) }
-        let temporary = path + ".new"
-        try Descriptor.open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode: 0o600).write(
-            Array(data) + [0x0A])
-        try system("rename", path) { unsafe rename(temporary, path) }
+        try replaceFile(path, Array(data) + [0x0A], mode: 0o600)
     }
 
     /// Reads the file that a fabric left; nil if it makes no sense to this version.
@@ -89,7 +88,7 @@ package struct FabricRecord: Hashable, Sendable, Codable {
         guard let pin else { throw NamespaceError(.gone, "the fabric has no namespaces of its own") }
         do throws(SystemError) {
             let descriptor = try Descriptor.open("/proc/\(pid)/fd/\(pin.descriptor)", O_RDONLY | O_NONBLOCK)
-            if try FileIdentity(of: descriptor) == FileIdentity(device: pin.device, inode: pin.inode) {
+            if try FileIdentity(of: descriptor) == pin.identity {
                 return descriptor
             }
         } catch {
@@ -112,4 +111,6 @@ extension FabricPaths {
     package var record: String { runtimeDirectory + "/fabric.json" }
     /// Where commands of `forge run` find their own `/etc/hosts` and `/etc/resolv.conf`.
     package var commandFiles: String { runtimeDirectory + "/run" }
+    /// Where the manager keeps each endpoint's, in a directory of the endpoint's id.
+    package var endpointFiles: String { runtimeDirectory + "/endpoints" }
 }

@@ -1,10 +1,12 @@
 internal import CLinux
-internal import Sys
+package import Sys
 
 /// Something a child does before it becomes its program.
 package enum ChildStep: Hashable, Sendable {
     /// Enters a namespace; the descriptor stays open until the child is started.
     case join(Int32, NamespaceKinds)
+    /// Enters the network namespace at a path that the child sees by then, if it is still this one.
+    case joinNetwork(path: String, FileIdentity)
     case unshare(NamespaceKinds)
     /// Maps the id that the child had before `unshare` to this one, alone.
     case mapOwn(uid: UInt32, gid: UInt32)
@@ -31,6 +33,7 @@ package enum ChildStep: Hashable, Sendable {
     var subject: String {
         switch self {
         case .join(_, let kinds): "enter the \(kinds)"
+        case .joinNetwork(let path, _): "enter the network namespace \(path)"
         case .unshare(let kinds): "make a \(kinds)"
         case .mapOwn: "write the id maps"
         case .write(let text, let path): "write \"\(text)\" to \(path)"
@@ -133,6 +136,8 @@ extension ChildStep {
         }
         switch self {
         case .join(let number, let kinds): return step(CL_STEP_JOIN, UInt64(number), UInt64(kinds.rawValue))
+        case .joinNetwork(let path, let identity):
+            return step(CL_STEP_JOIN_PATH, identity.device, identity.inode, path)
         case .unshare(let kinds): return step(CL_STEP_UNSHARE, UInt64(kinds.rawValue))
         case .mapOwn(let uid, let gid): return step(CL_STEP_MAP_OWN, UInt64(uid), UInt64(gid))
         case .write(let text, let path): return step(CL_STEP_WRITE, 0, 0, path, text)

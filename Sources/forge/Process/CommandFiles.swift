@@ -1,65 +1,49 @@
 internal import CLinux
+internal import Model
 internal import Namespaces
 internal import Protos
 internal import Sys
 
-/// A command's own `/etc/hosts` and `/etc/resolv.conf`.
+/// A command's own `/etc/hosts` and `/etc/resolv.conf`, there for as long as it runs.
 struct CommandFiles {
+    private let paths: FabricPaths
     let directory: String
 
-    /// Makes both, empty: the addresses are not known yet.
-    static func make(in paths: FabricPaths, containerID: String) throws -> CommandFiles {
-        let files = CommandFiles(directory: "\(paths.commandFiles)/\(containerID)")
-        do throws(SystemError) {
-            for path in [paths.commandFiles, files.directory] {
-                do throws(SystemError) {
-                    try system("mkdir", path) { unsafe mkdir(path, 0o700) }
-                } catch {
-                    guard error.errno == .exists else { throw error }
-                }
-            }
-            // Read by whatever user the command becomes.
-            for name in names {
-                let file = try Descriptor.open(
-                    "\(files.directory)/\(name)", O_WRONLY | O_CREAT | O_EXCL, mode: 0o644)
-                let number = file.rawValue
-                try system("fchmod", name) { fchmod(number, 0o644) }
-            }
-        } catch {
-            files.remove()
-            throw Failure("cannot write the command's /etc/hosts: \(error)")
-        }
-        return files
+    /// - Parameter id: nobody else's; 64 hexadecimal digits.
+    init(in paths: FabricPaths, id: String) {
+        self.paths = paths
+        directory = "\(paths.commandFiles)/\(id)"
     }
 
+    var mounted: MountedFiles { MountedFiles(directory: directory) }
+
+    /// Writes what an endpoint's say.
     func write(_ endpoint: Forge_Network_V1_Endpoint) throws {
-        let own = endpoint.addresses.map {
-            "\($0.address)\t\(endpoint.name).\(endpoint.vnet) \(endpoint.name)\n"
-        }
-        let hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n" + own.joined()
-        // Without a server the resolver asks 127.0.0.1, where nobody is, and so fails at once instead of
-        // after seconds.
-        var resolver =
-            endpoint.nameServers.isEmpty
-            ? "# Written by forge run. This network has no name server.\n" : "# Written by forge run.\n"
-        for server in endpoint.nameServers { resolver += "nameserver \(server)\n" }
-        if !endpoint.searchDomains.isEmpty {
-            resolver += "search \(endpoint.searchDomains.joined(separator: " "))\n"
-        }
+        let hosts = EndpointFiles.hosts(
+            name: endpoint.name, network: endpoint.vnet, addresses: endpoint.addresses.map(\.address))
+        let resolver = EndpointFiles.resolvConf(
+            nameServers: endpoint.nameServers, searchDomains: endpoint.searchDomains)
         do throws(SystemError) {
-            try writeFile("\(directory)/hosts", hosts)
-            try writeFile("\(directory)/resolv.conf", resolver)
+            try makeDirectory(paths.commandFiles)
+            try makeDirectory(directory)
+            // Read by whatever user the command becomes.
+            try replaceFile("\(directory)/hosts", Array(hosts.utf8), mode: 0o644)
+            try replaceFile("\(directory)/resolv.conf", Array(resolver.utf8), mode: 0o644)
         } catch {
             throw Failure("cannot write the command's /etc/hosts: \(error)")
         }
     }
 
-    func remove() {
-        for name in Self.names { _ = unsafe unlink("\(directory)/\(name)") }
-        _ = unsafe rmdir(directory)
-    }
+    func remove() { removeDirectory(directory) }
 
-    private static let names = ["hosts", "resolv.conf"]
+    /// 64 hexadecimal digits, as container runtimes make them.
+    static func makeID() -> String {
+        var generator = SystemRandomNumberGenerator()
+        return (0..<4).map { _ in
+            let digits = String(generator.next(), radix: 16)
+            return String(repeating: "0", count: 16 - digits.count) + digits
+        }.joined()
+    }
 }
 
 /// The running fabric, as a command that enters it needs it.

@@ -10,8 +10,11 @@ internal import Sys
 struct ExecCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "exec", abstract: "Run a command in an endpoint's namespaces.",
-        discussion:
-            "The same policy applies to it as to everything in there. Exit codes are those of forge run.")
+        discussion: """
+            The same policy applies to it as to everything in there. It sees the files of the process that was \
+            attached, where that has mounts of its own; else the caller's, with an /etc/hosts and /etc/resolv.conf of \
+            the endpoint's. Exit codes are those of forge run.
+            """)
 
     @Argument(help: "The endpoint: name, network/name, container id or id prefix.")
     var name: String
@@ -20,9 +23,11 @@ struct ExecCommand: ParsableCommand {
     var command: [String] = []
 
     func run() throws {
+        let paths = FabricPaths()
+        let files = CommandFiles(in: paths, id: CommandFiles.makeID())
+        defer { files.remove() }
         try EnteredCommand.run(command) { command in
-            let paths = FabricPaths()
-            _ = try FabricAccess.record(paths)
+            let record = try FabricAccess.record(paths)
             try Connection.checkUp(paths)
             let name = name
             let endpoint = try waiting {
@@ -31,9 +36,11 @@ struct ExecCommand: ParsableCommand {
                 await client.close()
                 return endpoint
             }
+            try files.write(endpoint)
             return try EntryPlan.endpoint(
                 command, path: endpoint.namespace.path,
-                identity: FileIdentity(device: endpoint.namespace.device, inode: endpoint.namespace.inode))
+                identity: FileIdentity(device: endpoint.namespace.device, inode: endpoint.namespace.inode),
+                record: record, files: files.mounted)
         }
     }
 }

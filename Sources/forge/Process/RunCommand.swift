@@ -59,13 +59,13 @@ struct RunCommand: ParsableCommand {
         let paths = FabricPaths()
         try FabricLauncher.ensureRunning(paths)
         let record = try FabricAccess.record(paths)
-        let containerID = Self.makeContainerID()
-        let files = try CommandFiles.make(in: paths, containerID: containerID)
+        let containerID = CommandFiles.makeID()
+        let files = CommandFiles(in: paths, id: containerID)
         defer { files.remove() }
 
         // A command in the fabric that could speak to the fabric would set its own policy.
         var child = try CommandPlan(
-            command, record: record, files: .init(directory: files.directory),
+            command, record: record, files: files.mounted,
             hidden: [paths.runtimeDirectory, paths.stateDirectory]
         ).start()
         let request = try request(containerID: containerID, pid: child.pid)
@@ -97,14 +97,5 @@ struct RunCommand: ParsableCommand {
         request.aliases = aliases.names
         request.publish = published.texts
         return request
-    }
-
-    /// 64 hexadecimal digits, as container runtimes make them.
-    private static func makeContainerID() -> String {
-        var generator = SystemRandomNumberGenerator()
-        return (0..<4).map { _ in
-            let digits = String(generator.next(), radix: 16)
-            return String(repeating: "0", count: 16 - digits.count) + digits
-        }.joined()
     }
 }

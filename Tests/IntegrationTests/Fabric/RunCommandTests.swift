@@ -74,7 +74,7 @@ import Testing
             lines.contains { $0.contains("lo") && $0.split(separator: " ").count == 2 }, "\(result.output)")
         #expect(
             lines.contains { $0.hasPrefix("10.77.0.") && $0.hasSuffix("box.lab box") }, "\(result.output)")
-        #expect(lines.contains { $0.contains("Written by forge run") })
+        #expect(lines.contains { $0.contains("Written by forge.") })
         #expect(lines.contains("0"))
         // The socket and the state are out of reach.
         for name in ["forge.sock", "fabric.json", "forged.lock"] { #expect(!result.output.contains(name)) }
@@ -216,7 +216,7 @@ import Testing
                 ], at: 0)
             let result = try plan.run(timeoutSeconds: 30)
             #expect(result.status.code == 0, "\(prepare): \(result.errors)")
-            #expect(result.output.contains("Written by forge run"), "\(prepare)")
+            #expect(result.output.contains("Written by forge."), "\(prepare)")
             #expect(result.output.contains("box.lab box"), "\(prepare)")
         }
     }
