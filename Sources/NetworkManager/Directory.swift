@@ -99,6 +99,8 @@ struct Directory {
     func endpoints(ofContainer id: String) -> [Endpoint] {
         (containers[id] ?? []).compactMap { endpoints[$0] }
     }
+    /// In whatever network.
+    func endpoints(withName name: String) -> [Endpoint] { (names[name] ?? []).compactMap { endpoints[$0] } }
     func endpoint(withInterface name: String) -> Endpoint? { interfaces[name].flatMap { endpoints[$0] } }
     /// As the resolver numbers them: by the first 16 digits of the id.
     func endpoint(numbered number: UInt64) -> Endpoint? { numbers[number].flatMap { endpoints[$0] } }

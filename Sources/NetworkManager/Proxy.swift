@@ -13,11 +13,12 @@ extension NetworkManager {
         tellProxyHost()
     }
 
-    /// Says whether a proxy is needed, where that is not known yet: while some network has names, and while some
-    /// port is published.
+    /// Says whether a proxy is needed, where that is not known yet: while some network has names, while some port
+    /// is published, and until it has closed the last one.
     /// - Parameter network: one that has names and is not in the directory yet.
     func tellProxyHost(named network: Network? = nil) {
-        let isNeeded = network != nil || !networksWithNames.isEmpty || !ports.published.isEmpty
+        let isNeeded =
+            network != nil || !networksWithNames.isEmpty || !ports.published.isEmpty || ports.isClosingPorts
         guard let host = configuration.proxyHost, isNeeded != toldProxyHost, host.needProxy(isNeeded) else {
             return
         }
@@ -34,5 +35,7 @@ extension NetworkManager {
         }
         resolverCame(lines)
         forwarderCame(lines)
+        // One that was to close ports, and ended instead.
+        tellProxyHost()
     }
 }

@@ -108,8 +108,7 @@ private struct FabricDesk: FabricControl {
     }
 
     func assign(_ request: EndpointRequest) async throws -> NetworkMember {
-        await manager.portsClosed()
-        return try await manager.assign(request).member
+        try await manager.assignWhenFree(request).member
     }
     func release(containerID: String, network: String?) async throws -> [NetworkMember] {
         let released = try await manager.release(containerID: containerID, network: network)

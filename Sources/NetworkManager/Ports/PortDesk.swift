@@ -84,6 +84,8 @@ struct PortDesk {
 
     // MARK: Closing
 
+    /// Ports of the host are not free yet that were given up.
+    var isClosingPorts: Bool { !closing.isEmpty }
     var isClosing: Bool { !closing.isEmpty || !endingHosts.isEmpty }
 
     /// Told once nothing is being closed any more.

@@ -53,7 +53,9 @@ extension NetworkManager {
             ports.held.formUnion(ids)
             // An answer to an earlier manager may come first: then all is told twice, which changes nothing.
             if isLast { tellEverything() }
-        case .withdrawn(let id): ports.closed(id)
+        case .withdrawn(let id):
+            ports.closed(id)
+            tellProxyHost()
         case .failed(let id, let errno):
             if let gate = hosts.gates[id] {
                 if errno == EBADF { return openGate(id, gate) }

@@ -16,7 +16,7 @@ extension NetworkManager {
     /// - Throws: `ModelError` naming the port that is taken, by whom, or that the host refuses.
     @discardableResult
     public func publish(_ ports: [PublishedPort], to name: String) async throws -> NetworkMember {
-        await portsClosed()
+        try await makeWay(for: ports)
         let endpoint = try directory.endpoint(named: name)
         try publish(ports, to: endpoint)
         return try directory.member(directory.endpoints[endpoint.id] ?? endpoint)
@@ -62,7 +62,10 @@ extension NetworkManager {
         patience.cancel()
     }
 
-    private func giveUpClosing() { ports.endClosing() }
+    private func giveUpClosing() {
+        ports.endClosing()
+        tellProxyHost()
+    }
 
     // MARK: Steps
 

@@ -120,6 +120,13 @@ final class PublishedLab {
         }
     }
 
+    /// The namespace of whatever endpoint; it lives as long as the descriptor.
+    func namespace(of endpoint: String) throws -> Descriptor {
+        let text = try fabric.succeed("endpoint inspect \(endpoint)")
+        let path = text.split(separator: "\"").first { $0.hasPrefix("/proc/") }
+        return try Descriptor.open(String(try #require(path)), 0)
+    }
+
     func pid(of name: String) -> Int32 { containers.pids[name == "web" ? 0 : 1] }
 
     func end(_ name: String) { containers.end(name == "web" ? 0 : 1) }

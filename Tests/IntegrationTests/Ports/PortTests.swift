@@ -191,6 +191,75 @@ import Testing
     }
 
     @Test(arguments: owners)
+    func `a command that is started again and again has its ports each time`(owner: FabricFixture.Owner)
+        throws
+    {
+        let lab = try PublishedLab(owner)
+        // No other port is published, and no network has names: the proxy comes and goes as well.
+        let line = "run --network shop --name again --ip 10.77.0.20 -p 8080:80 -p 8080:80/udp -- true"
+        for round in 0..<50 {
+            let result = try lab.fabric.forge(line: line)
+            try #require(result.status.code == 0 && result.errors == "", "round \(round): \(result.errors)")
+        }
+        #expect(try lab.fabric.succeed("port ls -q") == "")
+        let free = try lab.fabric.host.inside { try LabSockets.bind(.tcp, "0.0.0.0", port: 8080) }
+        #expect(free.rawValue >= 0)
+    }
+
+    @Test(arguments: owners)
+    func `a command whose forge was killed leaves its name, its address and its ports to the next`(
+        owner: FabricFixture.Owner
+    ) throws {
+        let lab = try PublishedLab(owner)
+        let line = "run --network shop --name again --ip 10.77.0.20 -p 8080:80 -p 8080:80/udp -- sleep 600"
+        func start() throws -> ChildProcess {
+            try lab.fabric.plan(
+                ["\(lab.fabric.programs)/forge"] + line.split(separator: " ").map(String.init)
+            )
+            .start()
+        }
+        var first = try start()
+        #expect(eventually(seconds: 20) { lab.isForwarded(8080) })
+        var held: HeldNamespace? = try HeldNamespace(lab.namespace(of: "again"))
+        first.kill(9)
+        _ = try first.wait()
+        let holder = "endpoint inspect again"
+        let before = try lab.fabric.succeed(holder)
+        var second = try start()
+        pauseThread(milliseconds: 500)
+        #expect(try second.poll() == nil && lab.fabric.succeed(holder) == before, "it waits")
+        held = nil
+        #expect(held == nil)
+        #expect(try eventually(seconds: 20) { try lab.fabric.forge(line: holder).output != before })
+        #expect(eventually(seconds: 20) { lab.isForwarded(8080) })
+        #expect(try lab.fabric.succeed("port ls again -q") == "*:8080/tcp\n*:8080/udp\n")
+        second.kill(15)
+        _ = try second.wait()
+    }
+
+    @Test(arguments: owners)
+    func `a container that is started anew has the ports that it had`(owner: FabricFixture.Owner) throws {
+        let lab = try PublishedLab(owner)
+        let containers = try Containers(lab.fabric, 11)
+        var held: [HeldNamespace] = []
+        for index in 0..<10 {
+            try lab.fabric.succeed(
+                "attach --network shop --container c-same --name same --pid \(containers.pids[index]) "
+                    + "-p 8080:80 -p 8080:80/udp")
+            #expect(try lab.fabric.succeed("port ls same -q") == "*:8080/tcp\n*:8080/udp\n")
+            #expect(lab.isForwarded(8080))
+            held.append(HeldNamespace(try Descriptor.open("/proc/\(containers.pids[index])/ns/net", 0)))
+            containers.end(index)
+        }
+        // Another container's ports are not to be had, whether it lives or nobody knows.
+        let taken = "port \"8080:80/tcp\" is published by shop/same"
+        try lab.fabric.refuse("port add other 8080:80", taken)
+        held = []
+        try lab.fabric.succeed("port add other 8080:80")
+        try lab.fabric.refuse("port add web 8080:80", taken.replacing("same", with: "other"))
+    }
+
+    @Test(arguments: owners)
     func `a client on the host itself is seen as the gateway, or with the host's address`(
         owner: FabricFixture.Owner
     ) throws {
@@ -290,4 +359,10 @@ import Testing
         #expect(eventually(seconds: 10) { passesFromHost() })
         #expect(lab.passes(8080, server))
     }
+}
+
+/// As long as somebody has a namespace, the kernel does not take it apart.
+private final class HeldNamespace {
+    private let descriptor: Descriptor
+    init(_ descriptor: consuming Descriptor) { self.descriptor = descriptor }
 }
