@@ -48,6 +48,8 @@ public struct EndpointStatistics: Hashable, Sendable {
     public var denials: [DenialCount]
     /// First packets of connections that passed and that policies in audit mode would have refused.
     public var audited: [DenialCount] = []
+    /// Ports of the host that lead to it.
+    public var published: [PublishedTraffic] = []
     /// What it asked its network's resolver; nil where the network has none, or nobody can tell now.
     public var names: NameStatistics?
 

@@ -126,6 +126,23 @@ package struct NATPlane: ~Copyable {
         }
     }
 
+    /// How many connections were translated of each published port since it is there. Clients of UDP are counted
+    /// anew when the kernel has forgotten them.
+    package mutating func connections() throws(NATError) -> [NATPublication: UInt64] {
+        let published = ruleset.published
+        var counts: [NATPublication: UInt64] = [:]
+        do throws(NetlinkError) {
+            for (map, members) in Dictionary(grouping: published, by: \.map) {
+                var counters: [[UInt8]: UInt64] = [:]
+                for element in try socket.elements(of: map) {
+                    counters[element.key] = element.counter?.packets
+                }
+                for one in members { counts[one] = counters[one.element.key] }
+            }
+        } catch { throw NATError(context: "read counters", cause: error) }
+        return counts
+    }
+
     // MARK: What is there
 
     private mutating func tableIsThere() throws(NetlinkError) -> Bool {

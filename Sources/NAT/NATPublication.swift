@@ -46,7 +46,8 @@ package struct NATPublication: Hashable, Sendable {
             table: NATRuleset.table, name: "published\(ofOneAddress ? "_at" : "")\(family.rawValue)",
             keyType: (ofOneAddress ? [type] : []) + [.inetProto, .inetService],
             keyLength: (ofOneAddress ? length : 0) + 8,
-            data: .value(.concatenation([type, .inetService]), length: length + 4), flags: .map)
+            data: .value(.concatenation([type, .inetService]), length: length + 4), flags: .map,
+            elementExpressions: [.counter])
     }
 
     /// An endpoint's address, twice: what it sends to a published port of its own.

@@ -9,6 +9,7 @@ extension NetworkManager {
     /// the manager.
     public func statistics(_ names: [String] = []) async throws -> [EndpointStatistics] {
         var all = try packetStatistics(names)
+        try await addTraffic(to: &all)
         guard all.contains(where: { $0.member.network.dns != nil }) else { return all }
         let asked = await nameStatistics()
         for index in all.indices where all[index].member.network.dns != nil {

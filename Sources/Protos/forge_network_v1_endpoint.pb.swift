@@ -94,9 +94,131 @@ public nonisolated struct Forge_Network_V1_PublishedPort: Sendable {
   /// TCP or UDP.
   public var `protocol`: Forge_Network_V1_Protocol = .unspecified
 
+  /// In the answer to GetStatistics alone; absent where nobody can tell now.
+  public var traffic: Forge_Network_V1_PortTraffic {
+    get {_traffic ?? Forge_Network_V1_PortTraffic()}
+    set {_traffic = newValue}
+  }
+  /// Returns true if `traffic` has been explicitly set.
+  public var hasTraffic: Bool {self._traffic != nil}
+  /// Clears the value of `traffic`. Subsequent reads from it will return its default value.
+  public mutating func clearTraffic() {self._traffic = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
+
+  fileprivate var _traffic: Forge_Network_V1_PortTraffic? = nil
+}
+
+/// What has come by a published port since it was published, or since the proxy was started. What is counted is present,
+/// so that its JSON form shows zeros too; with --host the kernel leads clients to the endpoint, and counts connections alone.
+public nonisolated struct Forge_Network_V1_PortTraffic: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Connections, or clients of UDP, that were let in.
+  public var connections: UInt64 {
+    get {_connections ?? 0}
+    set {_connections = newValue}
+  }
+  /// Returns true if `connections` has been explicitly set.
+  public var hasConnections: Bool {self._connections != nil}
+  /// Clears the value of `connections`. Subsequent reads from it will return its default value.
+  public mutating func clearConnections() {self._connections = nil}
+
+  /// Those that are there now.
+  public var active: UInt64 {
+    get {_active ?? 0}
+    set {_active = newValue}
+  }
+  /// Returns true if `active` has been explicitly set.
+  public var hasActive: Bool {self._active != nil}
+  /// Clears the value of `active`. Subsequent reads from it will return its default value.
+  public mutating func clearActive() {self._active = nil}
+
+  /// Those that the endpoint did not take, that policy kept from it, or that could not be led to it.
+  public var failed: UInt64 {
+    get {_failed ?? 0}
+    set {_failed = newValue}
+  }
+  /// Returns true if `failed` has been explicitly set.
+  public var hasFailed: Bool {self._failed != nil}
+  /// Clears the value of `failed`. Subsequent reads from it will return its default value.
+  public mutating func clearFailed() {self._failed = nil}
+
+  /// Clients of UDP that made room for others.
+  public var evicted: UInt64 {
+    get {_evicted ?? 0}
+    set {_evicted = newValue}
+  }
+  /// Returns true if `evicted` has been explicitly set.
+  public var hasEvicted: Bool {self._evicted != nil}
+  /// Clears the value of `evicted`. Subsequent reads from it will return its default value.
+  public mutating func clearEvicted() {self._evicted = nil}
+
+  /// Datagrams that were not passed on.
+  public var dropped: UInt64 {
+    get {_dropped ?? 0}
+    set {_dropped = newValue}
+  }
+  /// Returns true if `dropped` has been explicitly set.
+  public var hasDropped: Bool {self._dropped != nil}
+  /// Clears the value of `dropped`. Subsequent reads from it will return its default value.
+  public mutating func clearDropped() {self._dropped = nil}
+
+  /// To the endpoint and from it.
+  public var rxBytes: UInt64 {
+    get {_rxBytes ?? 0}
+    set {_rxBytes = newValue}
+  }
+  /// Returns true if `rxBytes` has been explicitly set.
+  public var hasRxBytes: Bool {self._rxBytes != nil}
+  /// Clears the value of `rxBytes`. Subsequent reads from it will return its default value.
+  public mutating func clearRxBytes() {self._rxBytes = nil}
+
+  public var txBytes: UInt64 {
+    get {_txBytes ?? 0}
+    set {_txBytes = newValue}
+  }
+  /// Returns true if `txBytes` has been explicitly set.
+  public var hasTxBytes: Bool {self._txBytes != nil}
+  /// Clears the value of `txBytes`. Subsequent reads from it will return its default value.
+  public mutating func clearTxBytes() {self._txBytes = nil}
+
+  /// Connections whose endpoint sees the gateway's address, or another port, in place of the client's.
+  public var seenAsGateway: UInt64 {
+    get {_seenAsGateway ?? 0}
+    set {_seenAsGateway = newValue}
+  }
+  /// Returns true if `seenAsGateway` has been explicitly set.
+  public var hasSeenAsGateway: Bool {self._seenAsGateway != nil}
+  /// Clears the value of `seenAsGateway`. Subsequent reads from it will return its default value.
+  public mutating func clearSeenAsGateway() {self._seenAsGateway = nil}
+
+  public var renumbered: UInt64 {
+    get {_renumbered ?? 0}
+    set {_renumbered = newValue}
+  }
+  /// Returns true if `renumbered` has been explicitly set.
+  public var hasRenumbered: Bool {self._renumbered != nil}
+  /// Clears the value of `renumbered`. Subsequent reads from it will return its default value.
+  public mutating func clearRenumbered() {self._renumbered = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _connections: UInt64? = nil
+  fileprivate var _active: UInt64? = nil
+  fileprivate var _failed: UInt64? = nil
+  fileprivate var _evicted: UInt64? = nil
+  fileprivate var _dropped: UInt64? = nil
+  fileprivate var _rxBytes: UInt64? = nil
+  fileprivate var _txBytes: UInt64? = nil
+  fileprivate var _seenAsGateway: UInt64? = nil
+  fileprivate var _renumbered: UInt64? = nil
 }
 
 /// One container's place in one network.
@@ -826,7 +948,7 @@ nonisolated extension Forge_Network_V1_NamedPort: SwiftProtobuf.Message, SwiftPr
 
 nonisolated extension Forge_Network_V1_PublishedPort: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".PublishedPort"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}address\0\u{3}host_port\0\u{3}endpoint_port\0\u{1}protocol\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}address\0\u{3}host_port\0\u{3}endpoint_port\0\u{1}protocol\0\u{1}traffic\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -838,12 +960,17 @@ nonisolated extension Forge_Network_V1_PublishedPort: SwiftProtobuf.Message, Swi
       case 2: try { try decoder.decodeSingularUInt32Field(value: &self.hostPort) }()
       case 3: try { try decoder.decodeSingularUInt32Field(value: &self.endpointPort) }()
       case 4: try { try decoder.decodeSingularEnumField(value: &self.`protocol`) }()
+      case 5: try { try decoder.decodeSingularMessageField(value: &self._traffic) }()
       default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
     if !self.address.isEmpty {
       try visitor.visitSingularStringField(value: self.address, fieldNumber: 1)
     }
@@ -856,6 +983,9 @@ nonisolated extension Forge_Network_V1_PublishedPort: SwiftProtobuf.Message, Swi
     if self.`protocol` != .unspecified {
       try visitor.visitSingularEnumField(value: self.`protocol`, fieldNumber: 4)
     }
+    try { if let v = self._traffic {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 5)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -864,6 +994,81 @@ nonisolated extension Forge_Network_V1_PublishedPort: SwiftProtobuf.Message, Swi
     if lhs.hostPort != rhs.hostPort {return false}
     if lhs.endpointPort != rhs.endpointPort {return false}
     if lhs.`protocol` != rhs.`protocol` {return false}
+    if lhs._traffic != rhs._traffic {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Forge_Network_V1_PortTraffic: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".PortTraffic"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}connections\0\u{1}active\0\u{1}failed\0\u{1}evicted\0\u{1}dropped\0\u{3}rx_bytes\0\u{3}tx_bytes\0\u{3}seen_as_gateway\0\u{1}renumbered\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self._connections) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self._active) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self._failed) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self._evicted) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self._dropped) }()
+      case 6: try { try decoder.decodeSingularUInt64Field(value: &self._rxBytes) }()
+      case 7: try { try decoder.decodeSingularUInt64Field(value: &self._txBytes) }()
+      case 8: try { try decoder.decodeSingularUInt64Field(value: &self._seenAsGateway) }()
+      case 9: try { try decoder.decodeSingularUInt64Field(value: &self._renumbered) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._connections {
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 1)
+    } }()
+    try { if let v = self._active {
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 2)
+    } }()
+    try { if let v = self._failed {
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 3)
+    } }()
+    try { if let v = self._evicted {
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 4)
+    } }()
+    try { if let v = self._dropped {
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 5)
+    } }()
+    try { if let v = self._rxBytes {
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 6)
+    } }()
+    try { if let v = self._txBytes {
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 7)
+    } }()
+    try { if let v = self._seenAsGateway {
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 8)
+    } }()
+    try { if let v = self._renumbered {
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 9)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Forge_Network_V1_PortTraffic, rhs: Forge_Network_V1_PortTraffic) -> Bool {
+    if lhs._connections != rhs._connections {return false}
+    if lhs._active != rhs._active {return false}
+    if lhs._failed != rhs._failed {return false}
+    if lhs._evicted != rhs._evicted {return false}
+    if lhs._dropped != rhs._dropped {return false}
+    if lhs._rxBytes != rhs._rxBytes {return false}
+    if lhs._txBytes != rhs._txBytes {return false}
+    if lhs._seenAsGateway != rhs._seenAsGateway {return false}
+    if lhs._renumbered != rhs._renumbered {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

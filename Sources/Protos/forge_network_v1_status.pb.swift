@@ -62,8 +62,6 @@ public nonisolated struct Forge_Network_V1_Denial: Sendable {
   fileprivate var _bytes: UInt64? = nil
 }
 
-/// An endpoint's counters since it was attached, as its container sees them: `rx` is what came in to it. They are always
-/// present, so that their JSON form shows zeros too.
 /// What an endpoint asked its network's resolver since it was attached, or the resolver was started.
 public nonisolated struct Forge_Network_V1_NameStatistics: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
@@ -93,6 +91,8 @@ public nonisolated struct Forge_Network_V1_NameStatistics: Sendable {
   public init() {}
 }
 
+/// An endpoint's counters since it was attached, as its container sees them: `rx` is what came in to it. They are always
+/// present, so that their JSON form shows zeros too.
 public nonisolated struct Forge_Network_V1_EndpointStatistics: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -205,6 +205,12 @@ public nonisolated struct Forge_Network_V1_EndpointStatistics: @unchecked Sendab
   public var hasNames: Bool {_storage._names != nil}
   /// Clears the value of `names`. Subsequent reads from it will return its default value.
   public mutating func clearNames() {_uniqueStorage()._names = nil}
+
+  /// Ports of the host that lead to it, with what has come by each.
+  public var published: [Forge_Network_V1_PublishedPort] {
+    get {_storage._published}
+    set {_uniqueStorage()._published = newValue}
+  }
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -581,7 +587,7 @@ nonisolated extension Forge_Network_V1_NameStatistics: SwiftProtobuf.Message, Sw
 
 nonisolated extension Forge_Network_V1_EndpointStatistics: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".EndpointStatistics"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}endpoint_id\0\u{1}endpoint\0\u{3}container_id\0\u{1}vnet\0\u{3}rx_bytes\0\u{3}rx_packets\0\u{3}tx_bytes\0\u{3}tx_packets\0\u{3}rx_dropped\0\u{3}tx_dropped\0\u{3}denied_packets\0\u{1}denials\0\u{2}\u{8}audited\0\u{1}names\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}endpoint_id\0\u{1}endpoint\0\u{3}container_id\0\u{1}vnet\0\u{3}rx_bytes\0\u{3}rx_packets\0\u{3}tx_bytes\0\u{3}tx_packets\0\u{3}rx_dropped\0\u{3}tx_dropped\0\u{3}denied_packets\0\u{1}denials\0\u{2}\u{8}audited\0\u{1}names\0\u{1}published\0")
 
   fileprivate class _StorageClass {
     var _endpointID: String = String()
@@ -598,6 +604,7 @@ nonisolated extension Forge_Network_V1_EndpointStatistics: SwiftProtobuf.Message
     var _denials: [Forge_Network_V1_Denial] = []
     var _audited: [Forge_Network_V1_Denial] = []
     var _names: Forge_Network_V1_NameStatistics? = nil
+    var _published: [Forge_Network_V1_PublishedPort] = []
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -622,6 +629,7 @@ nonisolated extension Forge_Network_V1_EndpointStatistics: SwiftProtobuf.Message
       _denials = source._denials
       _audited = source._audited
       _names = source._names
+      _published = source._published
     }
   }
 
@@ -654,6 +662,7 @@ nonisolated extension Forge_Network_V1_EndpointStatistics: SwiftProtobuf.Message
         case 12: try { try decoder.decodeRepeatedMessageField(value: &_storage._denials) }()
         case 20: try { try decoder.decodeRepeatedMessageField(value: &_storage._audited) }()
         case 21: try { try decoder.decodeSingularMessageField(value: &_storage._names) }()
+        case 22: try { try decoder.decodeRepeatedMessageField(value: &_storage._published) }()
         default: break
         }
       }
@@ -708,6 +717,9 @@ nonisolated extension Forge_Network_V1_EndpointStatistics: SwiftProtobuf.Message
       try { if let v = _storage._names {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 21)
       } }()
+      if !_storage._published.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._published, fieldNumber: 22)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -731,6 +743,7 @@ nonisolated extension Forge_Network_V1_EndpointStatistics: SwiftProtobuf.Message
         if _storage._denials != rhs_storage._denials {return false}
         if _storage._audited != rhs_storage._audited {return false}
         if _storage._names != rhs_storage._names {return false}
+        if _storage._published != rhs_storage._published {return false}
         return true
       }
       if !storagesAreEqual {return false}

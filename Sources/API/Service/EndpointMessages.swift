@@ -80,7 +80,7 @@ extension EndpointRequest {
 }
 
 extension Forge_Network_V1_PublishedPort {
-    fileprivate init(_ port: PublishedPort) {
+    init(_ port: PublishedPort) {
         self.init()
         address = port.address?.description ?? ""
         hostPort = UInt32(port.hostPort)

@@ -34,6 +34,27 @@ extension Forge_Network_V1_EndpointStatistics {
         denials = statistics.denials.map { .init($0) }
         audited = statistics.audited.map { .init($0) }
         if let names = statistics.names { self.names = .init(names) }
+        published = statistics.published.map { one in
+            var port = Forge_Network_V1_PublishedPort(one.port)
+            if let traffic = one.traffic { port.traffic = .init(traffic) }
+            return port
+        }
+    }
+}
+
+extension Forge_Network_V1_PortTraffic {
+    fileprivate init(_ traffic: PortTraffic) {
+        self.init()
+        connections = traffic.connections
+        guard let carried = traffic.carried else { return }
+        active = carried.active
+        failed = carried.failed
+        evicted = carried.evicted
+        dropped = carried.dropped
+        rxBytes = carried.receivedBytes
+        txBytes = carried.sentBytes
+        seenAsGateway = carried.seenAsGateway
+        renumbered = carried.renumbered
     }
 }
 

@@ -23,6 +23,7 @@ extension NetworkManager {
                 }
             })
         line.send(ForwardOrder.beginResync.encoded)
+        ports.askCounters()
     }
 
     /// Orders to it were lost.
@@ -75,7 +76,8 @@ extension NetworkManager {
             ports.hostsEnded(ids)
         case .hostRefused(let client, let destination, let port, let refusal):
             refused(client, destination, port, refusal)
-        case .published, .counters: break
+        case .counters(let counters, let isLast): ports.counted(counters, isLast: isLast)
+        case .published: break
         }
     }
 

@@ -23,7 +23,8 @@ struct PortAdd: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "add", abstract: "Lead ports of the host to an endpoint: all that are given, or none.",
         discussion: """
-            Who may come in by them is for policy to say, which sees the client's own address. A port ends with its             endpoint.
+            Who may come in by them is for policy to say, which sees the client's own address. A port ends with its \
+            endpoint.
             """)
 
     @Argument(help: "The endpoint: name, network/name, container id, id or unambiguous id prefix.")
@@ -42,7 +43,9 @@ struct PortAdd: AsyncParsableCommand {
                 }
             ).endpoint
         }
-        for row in PublishedRow.all(of: [endpoint]) { Console.line(row.hostText) }
+        for port in endpoint.published {
+            Console.line(PublishedRow(endpoint.name, endpoint.vnet, port).hostText)
+        }
     }
 }
 
@@ -72,7 +75,12 @@ struct PortRemove: AsyncParsableCommand {
 
 struct PortList: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "ls", abstract: "List published ports.", aliases: ["list"])
+        commandName: "ls", abstract: "List published ports, and what has come by each.",
+        discussion: """
+            Connections, or clients of UDP, are those that were let in since the port was published; failed are those \
+            that the endpoint did not take or policy kept from it. With --host the kernel counts connections alone.
+            """,
+        aliases: ["list"])
 
     @Argument(help: "Only this endpoint's.")
     var name: String?
@@ -85,11 +93,12 @@ struct PortList: AsyncParsableCommand {
 
     func run() async throws {
         let name = try given(name, "endpoint")
-        let endpoints = try await Connection.with { client in
-            if name.isEmpty { return try await client.allEndpoints() }
-            return [try await client.getEndpoint(.with { $0.name = name }).endpoint]
+        let statistics = try await Connection.with { client in
+            try await client.allStatistics(name.isEmpty ? [] : [name])
         }
-        let rows = PublishedRow.all(of: endpoints)
+        let rows = statistics.sorted { ($0.vnet, $0.endpoint) < ($1.vnet, $1.endpoint) }.flatMap { endpoint in
+            endpoint.published.map { PublishedRow(endpoint.endpoint, endpoint.vnet, $0) }
+        }
         if quiet {
             for row in rows { Console.line(row.hostText) }
         } else if format == .json {
@@ -99,9 +108,14 @@ struct PortList: AsyncParsableCommand {
                 Table.render(
                     rows,
                     [
-                        Column("ENDPOINT") { $0.endpoint.name }, Column("NETWORK") { $0.endpoint.vnet },
+                        Column("ENDPOINT") { $0.endpoint }, Column("NETWORK") { $0.network },
                         Column("HOST") { $0.hostText },
                         Column("PORT") { "\($0.port.endpointPort)/\($0.transport)" },
+                        Column("CONNECTIONS") { $0.count(\.hasConnections, \.connections) },
+                        Column("ACTIVE") { $0.count(\.hasActive, \.active) },
+                        Column("FAILED") { $0.count(\.hasFailed, \.failed) },
+                        Column("RX BYTES") { $0.count(\.hasRxBytes, \.rxBytes, Stats.size) },
+                        Column("TX BYTES") { $0.count(\.hasTxBytes, \.txBytes, Stats.size) },
                     ]))
         }
     }
@@ -109,13 +123,14 @@ struct PortList: AsyncParsableCommand {
 
 /// A published port, and whose it is.
 private struct PublishedRow {
-    let endpoint: Forge_Network_V1_Endpoint
+    let endpoint: String
+    let network: String
     let port: Forge_Network_V1_PublishedPort
 
-    static func all(of endpoints: [Forge_Network_V1_Endpoint]) -> [PublishedRow] {
-        endpoints.sorted { ($0.vnet, $0.name) < ($1.vnet, $1.name) }.flatMap { endpoint in
-            endpoint.published.map { PublishedRow(endpoint: endpoint, port: $0) }
-        }
+    init(_ endpoint: String, _ network: String, _ port: Forge_Network_V1_PublishedPort) {
+        self.endpoint = endpoint
+        self.network = network
+        self.port = port
     }
 
     var transport: String { port.protocol == .udp ? "udp" : "tcp" }
@@ -126,12 +141,20 @@ private struct PublishedRow {
         return "\(address.isEmpty ? "*" : address):\(port.hostPort)/\(transport)"
     }
 
+    /// `-` where nobody can tell.
+    func count(
+        _ isKnown: (Forge_Network_V1_PortTraffic) -> Bool, _ value: (Forge_Network_V1_PortTraffic) -> UInt64,
+        _ text: (UInt64) -> String = { "\($0)" }
+    ) -> String {
+        isKnown(port.traffic) ? text(value(port.traffic)) : "-"
+    }
+
     /// The API's fields, beside the endpoint's and its network's names.
     var json: String {
         get throws {
             let owner = Forge_Network_V1_Endpoint.with {
-                $0.name = endpoint.name
-                $0.vnet = endpoint.vnet
+                $0.name = endpoint
+                $0.vnet = network
                 $0.published = [port]
             }
             return try JSON.compact(owner)

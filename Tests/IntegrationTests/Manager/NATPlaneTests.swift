@@ -63,10 +63,12 @@ import Wire
         }
         try plane.publish(try translations("8080:80", "192.0.2.1:53/udp"), to: "a")
         let text = try ruleset(namespace)
+        // Connections of each are counted.
+        let count = "counter packets 0 bytes 0"
         for part in [
             "type nat hook prerouting priority dstnat", "fib daddr type local",
-            "tcp . 8080 : 10.1.0.2 . 80", "tcp . 8080 : fd00::2 . 80", "192.0.2.1 . udp . 53 : 10.1.0.2 . 53",
-            "10.1.0.2 . 10.1.0.2",
+            "tcp . 8080 \(count) : 10.1.0.2 . 80", "tcp . 8080 \(count) : fd00::2 . 80",
+            "192.0.2.1 . udp . 53 \(count) : 10.1.0.2 . 53", "10.1.0.2 . 10.1.0.2",
         ] {
             #expect(text.contains(part), "\(part) in \(text)")
         }
@@ -76,7 +78,9 @@ import Wire
         #expect(try !plane.reconcile())
         let changed = try ruleset(namespace)
         #expect(
-            changed.contains("tcp . 8080 : 10.1.0.2 . 81") && !changed.contains("192.0.2.1"), "\(changed)")
+            changed.contains("tcp . 8080 \(count) : 10.1.0.2 . 81") && !changed.contains("192.0.2.1"),
+            "\(changed)")
+        #expect(try plane.connections().values.reduce(0, +) == 0)
         try plane.publish([], to: "a")
         #expect(try ruleset(namespace) == "")
         try plane.publish([], to: "b")

@@ -112,12 +112,14 @@ import Testing
         let server = try lab.listen(.tcp, 80)
         try fabric.succeed("detach --container c-web")
         try lab.attach("web", "--label app=web -p 8080:80 -p 192.0.2.1:8100-8101:80-81/udp")
+        // With --host nobody knows more of them than their number.
+        let none = owner == .rootOnHost ? "-        -        -          -" : "0        0        0B         0B"
         #expect(
             try fabric.succeed("port ls") == """
-                ENDPOINT   NETWORK   HOST                 PORT
-                web        shop      *:8080/tcp           80/tcp
-                web        shop      192.0.2.1:8100/udp   80/udp
-                web        shop      192.0.2.1:8101/udp   81/udp
+                ENDPOINT   NETWORK   HOST                 PORT     CONNECTIONS   ACTIVE   FAILED   RX BYTES   TX BYTES
+                web        shop      *:8080/tcp           80/tcp   0             \(none)
+                web        shop      192.0.2.1:8100/udp   80/udp   0             \(none)
+                web        shop      192.0.2.1:8101/udp   81/udp   0             \(none)
 
                 """)
         #expect(try fabric.succeed("endpoint inspect web").contains("\"hostPort\": 8101"))
@@ -188,6 +190,61 @@ import Testing
         _ = try command.wait()
         #expect(try lab.fabric.succeed("port ls -q") == "")
         #expect(!lab.isForwarded(8080))
+    }
+
+    @Test(arguments: owners)
+    func `what comes by a port is counted`(owner: FabricFixture.Owner) throws {
+        let lab = try PublishedLab(owner)
+        let server = try lab.listen(.tcp, 80)
+        let datagrams = try lab.listen(.udp, 80)
+        try lab.fabric.succeed("port add web 8080:80 8080:80/udp 8081:81")
+        // The fields of a port's line behind its name.
+        func counted(_ port: String) throws -> String {
+            let line = try lab.fabric.succeed("port ls web").split(separator: "\n").first {
+                $0.contains("*:\(port) ")
+            }
+            return (line ?? "").split(separator: " ").dropFirst(4).joined(separator: " ")
+        }
+        let more = owner == .rootOnHost
+        do {
+            let client = try lab.connect(.tcp, 8080)
+            let accepted = try PlainSockets.accept(server.socket)
+            try LabSockets.send(client, "there")
+            try expect(accepted.socket, "there")
+            try LabSockets.send(accepted.socket, "back")
+            try expect(client, "back")
+            #expect(try counted("8080/tcp") == (more ? "1 - - - -" : "1 1 0 5B 4B"))
+        }
+        #expect(try eventually { try counted("8080/tcp") == (more ? "1 - - - -" : "1 0 0 5B 4B") })
+        let sender = try lab.connect(.udp, 8080)
+        for _ in 0..<2 {
+            try LabSockets.send(sender, "hello")
+            try LabSockets.echoDatagram(datagrams.socket)
+            try expect(sender, "hello")
+        }
+        #expect(try counted("8080/udp") == (more ? "1 - - - -" : "1 1 0 10B 10B"))
+        // Nobody is there.
+        _ = try? lab.connect(.tcp, 8081, timeoutSeconds: 1)
+        #expect(try eventually { try counted("8081/tcp") == (more ? "1 - - - -" : "1 0 1 0B 0B") })
+
+        // The host's own come by the forwarder, whoever's fabric it is.
+        let own = try lab.fabric.host.inside { try LabSockets.connect(.tcp, "127.0.0.1", port: 8080) }
+        _ = try PlainSockets.accept(server.socket)
+        let number = own.rawValue
+        #expect(try number >= 0 && counted("8080/tcp").hasPrefix("2 "))
+        let json = try lab.fabric.succeed("port ls web --format json")
+        for part in [
+            "\"hostPort\": 8081", "\"traffic\": {", "\"connections\": 2",
+        ] + (more ? [] : ["\"rxBytes\": 5", "\"failed\": 1", "\"seenAsGateway\": 1"]) {
+            #expect(json.contains(part), "\(part) in \(json)")
+        }
+        #expect(try lab.fabric.succeed("stats web --format json").contains("\"connections\": 2"))
+        guard !more else { return }
+        let killed = try #require(lab.fabric.processes).manager
+        ProcessSignal.send(9, to: killed)
+        #expect(eventually(seconds: 10) { lab.fabric.processes.map { $0.manager != killed } ?? false })
+        #expect(
+            try eventually { try counted("8080/udp") == "1 1 0 10B 10B" }, "the proxy counts, and goes on")
     }
 
     @Test(arguments: owners)
