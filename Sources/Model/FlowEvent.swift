@@ -98,6 +98,10 @@ public struct FlowLoss: Hashable, Sendable {
         case denials
         /// More connections began than the manager could read.
         case connections
+        /// They were denied before the manager began that tells of them.
+        case earlier
+        /// A limit on bandwidth dropped them, of which the kernel says nothing but how many.
+        case bandwidth
     }
 
     /// In microseconds since 1970.
@@ -107,12 +111,17 @@ public struct FlowLoss: Hashable, Sendable {
     public var member: NetworkMember?
     /// How many; nil where nobody knows, which connections alone can be.
     public var count: UInt64?
+    /// Why they were denied, where all were for one reason.
+    public var reason: DenialReason?
 
-    public init(time: UInt64, cause: Cause, member: NetworkMember? = nil, count: UInt64?) {
+    public init(
+        time: UInt64, cause: Cause, member: NetworkMember? = nil, count: UInt64?, reason: DenialReason? = nil
+    ) {
         self.time = time
         self.cause = cause
         self.member = member
         self.count = count
+        self.reason = reason
     }
 }
 

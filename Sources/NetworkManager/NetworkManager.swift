@@ -78,6 +78,9 @@ public actor NetworkManager {
     private var watchers: [Task<Void, Never>] = []
     /// nil where flows cannot be watched, and once the manager has stopped.
     var flows: FlowMonitor?
+    /// Packets that limits on bandwidth have dropped and that were told of, by endpoint id.
+    var toldShaped: [String: [DenialReason: UInt64]] = [:]
+    var shapedTelling: Task<Void, Never>?
     var departed = DepartedMembers()
     var names = NameDesk()
     var ports = PortDesk()

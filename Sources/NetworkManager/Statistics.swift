@@ -52,7 +52,7 @@ extension NetworkManager {
     }
 
     /// One count for each reason, most packets first: the kernel counts each address by itself.
-    private func merged(_ denials: [Denial], of member: NetworkMember) -> [DenialCount] {
+    func merged(_ denials: [Denial], of member: NetworkMember) -> [DenialCount] {
         var counts: [DenialReason: DenialCount] = [:]
         for denial in denials {
             let reason = reason(denial.outcome, member)

@@ -158,7 +158,7 @@ public nonisolated struct Forge_Network_V1_FlowEvent: @unchecked Sendable {
     set {_uniqueStorage()._peerLabels = newValue}
   }
 
-  /// Why, of DENY.
+  /// Why, of DENY; of LOST where all were denied for one reason.
   public var reason: Forge_Network_V1_Reason {
     get {_storage._reason ?? Forge_Network_V1_Reason()}
     set {_uniqueStorage()._reason = newValue}
@@ -169,7 +169,8 @@ public nonisolated struct Forge_Network_V1_FlowEvent: @unchecked Sendable {
   public mutating func clearReason() {_uniqueStorage()._reason = nil}
 
   /// Why, of LOST: "share", the endpoint was denied more than is described of one; "denials" and "connections", more happened
-  /// than the manager could read.
+  /// than the manager could read; "earlier", they were denied before this manager began; "bandwidth", a limit dropped them,
+  /// of which the kernel says no more.
   public var lostBecause: String {
     get {_storage._lostBecause}
     set {_uniqueStorage()._lostBecause = newValue}

@@ -52,6 +52,7 @@ extension Forge_Network_V1_FlowEvent {
             time = Google_Protobuf_Timestamp(microseconds: loss.time)
             if let number = loss.count { count = number }
             lostBecause = loss.cause.rawValue
+            if let denial = loss.reason { reason = .init(denial) }
             name(loss.member)
         case .missed(let number, let moment):
             verdict = .missed

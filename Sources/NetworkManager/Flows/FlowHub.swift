@@ -33,6 +33,8 @@ final class FlowHub: Sendable {
         }
     }
 
+    var isWatched: Bool { state.withLock { !$0.isClosed && !$0.readers.isEmpty } }
+
     func publish(_ events: [FlowEvent]) {
         state.withLock { state in
             for event in events { state.memory.remember(event) }

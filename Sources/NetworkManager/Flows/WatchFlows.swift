@@ -16,8 +16,11 @@ extension NetworkManager {
         guard let flows else {
             throw ModelError.precondition("flows", "", missingFlows ?? "the manager has stopped")
         }
+        tellShaped()
         if watch.includesRecent { await flows.settle() }
-        return flows.hub.watch(filter, recent: watch.includesRecent, follows: watch.follows)
+        let stream = flows.hub.watch(filter, recent: watch.includesRecent, follows: watch.follows)
+        if watch.follows { followShaped() }
+        return stream
     }
 
     /// What keeps flows from being watched, if anything does.
@@ -26,7 +29,12 @@ extension NetworkManager {
     private static var flowFeature: String { "flows" }
 
     func startFlows() {
-        do { flows = try FlowMonitor(names: self, logger: log) } catch {
+        let earlier = earlierDenials()
+        do {
+            let monitor = try FlowMonitor(names: self, logger: log)
+            monitor.hub.publish(earlier)
+            flows = monitor
+        } catch {
             log.error("flows cannot be watched", metadata: ["error": "\(error)"])
             missingFeatures.append(
                 .init(

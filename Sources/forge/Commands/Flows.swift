@@ -59,7 +59,8 @@ enum FlowLine {
         case .lost:
             let whose = event.endpoint.isEmpty ? "" : " of \(event.endpoint)"
             let number = event.hasCount ? "\(event.count)" : "some"
-            return start + "LOST  \(number) " + what(event.lostBecause, whose)
+            let reason = event.hasReason ? "  \(event.reason.text)" : ""
+            return start + "LOST  \(number) " + what(event.lostBecause, whose) + reason
         case .missed:
             return start + "MISSED \(event.count) events came faster than they were read"
         default:
@@ -87,6 +88,8 @@ enum FlowLine {
     private static func what(_ cause: String, _ whose: String) -> String {
         switch cause {
         case "share": "denials\(whose) are more than are described of one endpoint"
+        case "earlier": "denials\(whose) were before this manager began"
+        case "bandwidth": "packets\(whose) were more than its bandwidth"
         case "connections": "connections began faster than they could be read"
         default: "denials\(whose) came faster than they could be read"
         }

@@ -71,6 +71,83 @@ import Testing
         #expect(try fabric.forge("status", "-q").status.code == 0)
     }
 
+    @Test(arguments: owners)
+    func
+        `what was denied before a manager began is told by its number, and so is what nobody was there to tell`(
+            owner: FabricFixture.Owner
+        ) throws
+    {
+        let fabric = try FabricFixture(owner)
+        let containers = try shop(fabric)
+        try containers.run(0, "bash", "-c", Self.knock)
+        #expect(try fabric.succeed("flows --denied").contains("DENY"))
+        let killed = try #require(fabric.processes).manager
+        ProcessSignal.send(9, to: killed)
+        if owner == .rootOnHost { #expect(eventually(seconds: 10) { fabric.processes == nil }) }
+        // With --host nobody starts the next one: these are told by none.
+        for _ in 0..<2 { try containers.run(0, "bash", "-c", Self.knock) }
+        if owner == .rootOnHost { try fabric.up() }
+        #expect(eventually(seconds: 10) { fabric.processes.map { $0.manager != killed } ?? false })
+
+        let lines = try fabric.succeed("flows --denied --endpoint web").split(separator: "\n")
+        let early = try #require(lines.first).dropFirst(13)
+        let end = " denials of web were before this manager began  default deny (egress of web)"
+        #expect(early.hasPrefix("LOST  ") && early.hasSuffix(end), "\(lines)")
+        // Which of the two was there when they were denied depends on how soon it came: together they are all.
+        let before = try #require(Int(early.dropFirst(6).prefix { $0.isNumber }))
+        let after = lines.dropFirst().reduce(0) { sum, line in
+            sum + (line.split(separator: "x").last.flatMap { Int($0) } ?? 1)
+        }
+        #expect(before + after == 3, "\(lines)")
+        if owner == .rootOnHost { #expect(before == 3) }
+        #expect(try fabric.succeed("flows --denied --endpoint db") == "")
+        let json = try fabric.succeed("flows --denied --endpoint web --format json")
+        for part in ["\"VERDICT_LOST\"", "\"lostBecause\":\"earlier\"", "\"code\":\"default-deny\""] {
+            #expect(json.contains(part), "\(part) in \(json)")
+        }
+    }
+
+    @Test(arguments: anyOwner)
+    func `what a limit on bandwidth drops is told by its number`(owner: FabricFixture.Owner) throws {
+        let fabric = try FabricFixture(owner)
+        let containers = try shop(fabric)
+        let path = try fabric.write(
+            "slow.yaml",
+            """
+            {policy: slow, endpoints: all, ingress: [{}], egress: [{}], limits: {egress: {bandwidth: 1mbit}}}
+
+            """)
+        try fabric.succeed("policy apply -f \(path)")
+        #expect(try !fabric.succeed("flows --denied").contains("bandwidth"))
+        let flood =
+            "import socket; s = socket.socket(type=socket.SOCK_DGRAM); "
+            + "[s.sendto(bytes(1400), ('10.77.0.6', 99)) for _ in range(200)]"
+        func told(_ lines: [String]) -> [Int] {
+            lines.filter { $0.contains("packets of web were more than its bandwidth  ") }.compactMap { line in
+                Int(line.dropFirst(19).prefix { $0.isNumber })
+            }
+        }
+        func counted() throws -> Int {
+            let line = try fabric.succeed("stats web").split(separator: "\n").first {
+                $0.contains("bandwidth")
+            }
+            return line.flatMap { Int($0.split(separator: " ")[1]) } ?? 0
+        }
+        // Looked at by whoever asks, and once a second for whoever watches.
+        try containers.run(0, "python3", "-c", flood)
+        let first = told(try fabric.succeed("flows --denied").split(separator: "\n").map(String.init))
+        #expect(try first == [counted()] && first[0] > 100, "\(first)")
+        var following = try Following.start(fabric, ["--follow", "--denied"])
+        #expect(try told(following.lines(1)) == first)
+        try containers.run(0, "python3", "-c", flood)
+        // The second flood may be seen in two looks.
+        let all = try counted()
+        var sum = 0
+        for _ in 0..<2 where sum < all { sum = told(try following.lines(sum == 0 ? 2 : 3)).reduce(0, +) }
+        #expect(sum == all)
+        _ = try following.end(2)
+    }
+
     @Test(arguments: anyOwner)
     func `ends when the fabric does`(owner: FabricFixture.Owner) throws {
         let fabric = try FabricFixture(owner)
