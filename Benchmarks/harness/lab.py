@@ -68,6 +68,8 @@ class Lab:
         run(["ip", "link", "set", "lo", "up"])
         for name in ("home", "run", "state", "bin"):
             os.makedirs(os.path.join(self.directory, name), mode=0o700, exist_ok=True)
+        # As XDG_RUNTIME_DIR is on a machine with logins: in memory, and not on the disk that /tmp may be.
+        run(["mount", "-t", "tmpfs", "-o", "mode=0700", "tmpfs", os.path.join(self.directory, "run")])
         if os.environ["FORGE_BENCH_ROOT"]:
             user = pwd.getpwnam(USER)
             for name in ("home", "run", "state", "bin"):
