@@ -161,7 +161,8 @@ let package = Package(
             swiftSettings: strict),
 
         .testTarget(
-            name: "NamespacesTests", dependencies: ["LabSupport", "Namespaces", "Sys"], swiftSettings: strict),
+            name: "NamespacesTests", dependencies: ["CLab", "CLinux", "LabSupport", "Namespaces", "Sys"],
+            swiftSettings: strict),
 
         // Tests that make network namespaces: as root, or in a user namespace of one's own.
         .testTarget(

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "cl_datagrams.h"
 #include "cl_forward.h"
+#include "cl_sandbox.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -158,15 +159,12 @@ int cl_local_place(int fd, struct cl_place *place) {
     return 0;
 }
 
-// IP6T_SO_ORIGINAL_DST and SO_ORIGINAL_DST are the same number; their headers cannot be had together.
-#define ORIGINAL_DESTINATION 80
-
 int cl_original_place(int fd, struct cl_place *place) {
     struct sockaddr_storage name;
     socklen_t length = sizeof name;
     memset(&name, 0, sizeof name);
     int level = option(fd, SOL_SOCKET, SO_DOMAIN) == AF_INET ? SOL_IP : SOL_IPV6;
-    if (getsockopt(fd, level, ORIGINAL_DESTINATION, &name, &length) < 0) return -1;
+    if (getsockopt(fd, level, CL_ORIGINAL_DESTINATION, &name, &length) < 0) return -1;
     from_name(place, &name);
     return 0;
 }

@@ -77,9 +77,11 @@ struct ProxyProcess: ~Copyable {
         var plan = ProcessPlan(["forged", "proxy"] + (life == nil ? [] : [ProxyRole.lifeline]))
         // The very file that this process was started from, even if it has been replaced since.
         plan.program = "/proc/self/exe"
-        // In the place of what there is not, something that is no socket.
+        // It has nothing to read there, and nothing to say but on standard error. In the place of what there is not,
+        // something that is no socket.
         plan.descriptors =
-            [0, 1, 2, namesTheirs.rawValue, portsTheirs.rawValue, life ?? nothing.rawValue]
+            [nothing.rawValue, nothing.rawValue, 2]
+            + [namesTheirs.rawValue, portsTheirs.rawValue, life ?? nothing.rawValue]
             + sockets.map { $0 >= 0 ? $0 : nothing.rawValue }
         if let namespaces {
             // The user namespace first: it brings the power to enter the others.

@@ -1,14 +1,15 @@
 internal import CLinux
 internal import DNS
-internal import Dispatch
 internal import Forwarding
+internal import Namespaces
+internal import Synchronization
 internal import Sys
 internal import Wire
 
 /// The role that carries bytes and answers names: a resolver and a forwarder, each on a thread of its own.
 ///
 /// It holds no capability and opens nothing: lines to the manager, sockets to upstream resolvers and, over the
-/// lines, whatever it listens on are handed to it.
+/// lines, whatever it listens on are handed to it. So it gives up everything else before it reads a byte.
 enum ProxyRole {
     /// As `ProxyProcess` places them.
     private enum Place {
@@ -29,10 +30,14 @@ enum ProxyRole {
             let resolver = try ResolverServer(
                 link: Descriptor(owning: Place.names), upstreamSockets: upstreamSockets())
             let forwarder = try Forwarder(link: Descriptor(owning: Place.ports))
-            serve("resolver") { try resolver.run() }
-            let box = ForwarderBox(forwarder: forwarder)
-            serve("forwarder") { try box.forwarder.run() }
             let life = Descriptor(owning: Place.life)
+            try ProxySandbox.closeFiles()
+            let box = ForwarderBox(forwarder: forwarder)
+            try starting.withLock { _ in
+                try serve("resolver") { try resolver.run() }
+                try serve("forwarder") { try box.forwarder.run() }
+                try ProxySandbox.closeProcess()
+            }
             // Without one this process ends together with the anchor.
             guard hasLifeline else { while true { pause() } }
             _ = try waitReadable([life.rawValue])
@@ -46,10 +51,17 @@ enum ProxyRole {
     /// A forwarder is used by the thread that runs it alone.
     private struct ForwarderBox: @unchecked Sendable { let forwarder: Forwarder }
 
+    /// Held until every thread has given up what it does not need: what one of them read could reach the others.
+    private static let starting = Mutex(())
+
     /// On a thread of its own, for as long as the process lives; the process ends with it.
-    private static func serve(_ name: String, _ body: @escaping @Sendable () throws -> Void) {
-        DispatchQueue(label: name).async {
-            do { try body() } catch { complain("proxy: \(name): \(error)") }
+    private static func serve(_ name: String, _ body: @escaping @Sendable () throws -> Void) throws {
+        try startThread {
+            do {
+                try ProxySandbox.enterThread()
+                starting.withLock { _ in }
+                try body()
+            } catch { complain("proxy: \(name): \(error)") }
             exit(ExitCode.failure)
         }
     }

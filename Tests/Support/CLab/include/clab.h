@@ -4,6 +4,7 @@
 
 // For the addresses of LabSockets.
 #include <arpa/inet.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 
 // Empty if the process is in its lab, else why not.
@@ -15,5 +16,39 @@ int clab_started_as_root(void);
 
 // Takes every capability from the calling thread, and from no other.
 int clab_drop_capabilities(void);
+
+// What a program does that has been taken over.
+enum clab_deed {
+    CLAB_READ_FILE,
+    CLAB_WRITE_FILE,
+    CLAB_MAKE_FILE,
+    CLAB_LIST_DIRECTORY,
+    CLAB_RUN_PROGRAM,
+    CLAB_FORK,
+    CLAB_THREAD,
+    CLAB_UNIX_SOCKET,
+    CLAB_INTERNET_SOCKET,
+    CLAB_NETLINK_SOCKET,
+    CLAB_TRACE,
+    CLAB_READ_PARENT,
+    CLAB_SIGNAL_PARENT,
+    CLAB_USER_NAMESPACE,
+    CLAB_MOUNT,
+    CLAB_IO_URING,
+    CLAB_KERNEL_PROGRAM,
+    CLAB_RUN_MEMORY,
+    CLAB_MAKE_RUNNABLE,
+    CLAB_OTHER_NUMBERS,
+    CLAB_SOCKET_FILTER,
+    CLAB_CONTROL_DEVICE,
+    CLAB_DUMPABLE,
+    // What the proxy does itself.
+    CLAB_ALLOCATE,
+    CLAB_SPLICE,
+    CLAB_ACCEPT,
+};
+// Has a child with a filter of system calls do that: `count` 0 is none. With `forbid_files` it gives up files first.
+// Returns the signal that ended it, negative; 0 where all went well, or errno.
+int clab_do(int deed, const struct sock_filter *program, int count, int forbid_files);
 
 #endif
