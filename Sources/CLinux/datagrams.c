@@ -51,20 +51,42 @@ static socklen_t to_system(union address *address, const struct cl_peer *peer) {
     return sizeof address->v6;
 }
 
-int cl_receive_many(int fd, void *bytes, size_t room, struct cl_peer *peers, int32_t *lengths, int count) {
+// The length of the datagrams that came in this one piece; 0 where it is one.
+static int32_t segment(struct msghdr *message) {
+    for (struct cmsghdr *h = CMSG_FIRSTHDR(message); h; h = CMSG_NXTHDR(message, h)) {
+        int length = 0;
+        if (h->cmsg_level != SOL_UDP || h->cmsg_type != UDP_GRO || h->cmsg_len < CMSG_LEN(sizeof length)) continue;
+        memcpy(&length, CMSG_DATA(h), sizeof length);
+        return length > 0 ? length : 0;
+    }
+    return 0;
+}
+
+int cl_receive_many(int fd, void *bytes, size_t room, struct cl_peer *peers, struct cl_piece *pieces, int count) {
     struct mmsghdr messages[CL_BATCH];
     struct iovec parts[CL_BATCH];
     union address senders[CL_BATCH];
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(int))];
+    } controls[CL_BATCH];
     if (count > CL_BATCH) count = CL_BATCH;
     for (int i = 0; i < count; i++) {
         parts[i] = (struct iovec){.iov_base = (char *)bytes + room * i, .iov_len = room};
         messages[i].msg_hdr = (struct msghdr){
-            .msg_name = &senders[i], .msg_namelen = sizeof senders[i], .msg_iov = &parts[i], .msg_iovlen = 1};
+            .msg_name = &senders[i], .msg_namelen = sizeof senders[i], .msg_iov = &parts[i], .msg_iovlen = 1,
+            .msg_control = &controls[i], .msg_controllen = sizeof controls[i]};
     }
     int got = recvmmsg(fd, messages, count, MSG_DONTWAIT, NULL);
     for (int i = 0; i < got; i++) {
-        from_system(&peers[i], &senders[i], messages[i].msg_hdr.msg_namelen);
-        lengths[i] = messages[i].msg_hdr.msg_flags & MSG_TRUNC ? -1 : (int32_t)messages[i].msg_len;
+        struct msghdr *message = &messages[i].msg_hdr;
+        const int32_t length = (int32_t)messages[i].msg_len;
+        from_system(&peers[i], &senders[i], message->msg_namelen);
+        pieces[i] = (struct cl_piece){.length = length, .segment = segment(message)};
+        if (!(message->msg_flags & MSG_TRUNC)) continue;
+        // What is there whole.
+        pieces[i].length = pieces[i].segment > 0 ? length - length % pieces[i].segment : 0;
+        pieces[i].is_cut = 1;
     }
     return got;
 }

@@ -13,7 +13,7 @@ package enum KernelLayout {
     static let tables = [policyTable, spoofingTable]
 
     /// Tables of another layout are replaced, not mended; see `Generation.mark`.
-    static let version = 15
+    static let version = 16
 
     // MARK: Sets of the policy table
 

@@ -8,7 +8,9 @@ internal import Wire
 /// forward ─ from or to our bridges ─> judge ─ known connection ─> accept
 ///                                       │ isolation
 ///                                       └─> policy4|6 ─ egress ─ ingress ─ limit ─> accept
-/// input   ─ from our bridges ──> gateway ─ a question for a name, or led here to be verified ─> accept
+/// input   ─ from our bridges ──> gateway ─ longer than a question, to a resolver ─> drop
+///                                  │ known connection ─> accept
+///                                  │ a question for a name, or led here to be verified ─> accept
 ///                                  └─ egress ─> accept
 /// output  ─ to our bridges ────> outbound ─ ingress ─ limit ─> accept
 /// ```
@@ -87,7 +89,10 @@ struct PolicyChains {
         }
         chain("policy") { $0.families("policy") }
         chain("question") { $0.accepted }
-        chain("gateway") { $0.linkUpkeep + $0.known + $0.families("gateway") }
+        chain("gateway") { builder in
+            builder.linkUpkeep + IPFamily.allCases.map(builder.tooLongQuestion) + builder.known
+                + builder.families("gateway")
+        }
         chain("outbound") { $0.linkUpkeep + $0.known + $0.families("outbound") }
         // The endpoint that a denial is counted for is the sender, or the receiver where the sender is
         // outside.

@@ -61,6 +61,26 @@ struct RuleBuilder {
         }
     }
 
+    /// What is longer than any question, to a resolver over UDP: it would be thrown away unread, but takes of the
+    /// socket's room as much as it is long. Of connections that were judged before, too. A hundred questions that the
+    /// sender's kernel was given as one (UDP_SEGMENT) are one packet here, and as long as all of them.
+    func tooLongQuestion(_ family: IPFamily) -> NftRule {
+        let longest = 8 + UInt16(NameService.longestQuestion)
+        let port = UInt8(NameService.port)
+        return rule(
+            "longer than a question",
+            [
+                .meta(.l4proto, .r(0)), .cmp(.eq, .r(0), [17]),
+                // RFC 768: destination port, length.
+                .payload(base: .transport, offset: 2, length: 4, .r(0)),
+                .range(
+                    .eq, .r(0), [0, port, UInt8((longest + 1) >> 8), UInt8(truncatingIfNeeded: longest + 1)],
+                    [0, port, .max, .max]),
+            ] + .isFamily(family) + [.meta(.iifname, .r(0))] + .address(.destination, family, .r(4)) + [
+                .lookup(set: KernelLayout.resolvers(family).name, key: .r(0)), .verdict(.drop),
+            ])
+    }
+
     /// Counts the outcome in the mark for the endpoint on this side, if there is one there, and drops.
     func blame(_ side: Side, _ family: IPFamily) -> [NftRule] {
         [

@@ -5,6 +5,9 @@ package enum NameService {
     /// RFC 1035 section 4.2
     package static let port: UInt16 = 53
 
+    /// Bytes of the longest question over UDP that the resolver reads: `Limit.udp` of `DNS`.
+    package static let longestQuestion = 1232
+
     /// Where names are asked for, over UDP and TCP: RFC 1035, RFC 7858 and RFC 9250. A rule that says no ports does
     /// not open them to an endpoint of a network with names: whatever is put into the names that are asked of
     /// somebody else leaves the fabric.

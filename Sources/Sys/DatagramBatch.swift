@@ -1,22 +1,24 @@
 internal import CLinux
 
 /// Room for datagrams that come in together, with the senders' addresses (recvmmsg(2)).
+///
+/// What comes are *pieces*: a datagram, or several that were sent as one (`Descriptor.takePiecesWhole`).
 package struct DatagramInbox: Sendable {
     /// All rooms, one behind the other.
     package private(set) var bytes: [UInt8]
     private var peers: [cl_peer]
-    private var lengths: [Int32]
-    /// Bytes for each datagram.
+    private var pieces: [cl_piece]
+    /// Bytes for each piece.
     package let room: Int
 
     package init(capacity: Int, room: Int) {
         self.room = room
         bytes = [UInt8](repeating: 0, count: capacity * room)
         peers = [cl_peer](repeating: cl_peer(), count: capacity)
-        lengths = [Int32](repeating: 0, count: capacity)
+        pieces = [cl_piece](repeating: cl_piece(), count: capacity)
     }
 
-    package var capacity: Int { lengths.count }
+    package var capacity: Int { pieces.count }
 
     /// Takes what waits at a socket, up to the capacity, without waiting for more.
     /// - Returns: how many came.
@@ -30,13 +32,13 @@ package struct DatagramInbox: Sendable {
                 got = try system("recvmmsg") {
                     unsafe bytes.withUnsafeMutableBytes { bytes in
                         unsafe peers.withUnsafeMutableBufferPointer { peers in
-                            unsafe lengths.withUnsafeMutableBufferPointer { lengths in
+                            unsafe pieces.withUnsafeMutableBufferPointer { pieces in
                                 guard let place = bytes.baseAddress,
                                     let senders = peers.baseAddress,
-                                    let counts = lengths.baseAddress
+                                    let found = pieces.baseAddress
                                 else { return 0 }
                                 return unsafe cl_receive_many(
-                                    socket, place + start * room, room, senders + start, counts + start,
+                                    socket, place + start * room, room, senders + start, found + start,
                                     Int32(wanted))
                             }
                         }
@@ -54,10 +56,19 @@ package struct DatagramInbox: Sendable {
         return total
     }
 
-    /// The bytes of a datagram; nil if it was larger than the room.
-    package func range(_ index: Int) -> Range<Int>? {
-        let length = Int(lengths[index])
-        return length < 0 ? nil : index * room..<index * room + length
+    /// How many datagrams there are whole in a piece; 0 of one that was larger than the room.
+    package func count(_ index: Int) -> Int {
+        let piece = pieces[index]
+        guard piece.segment > 0 else { return piece.is_cut == 0 ? 1 : 0 }
+        return Int((piece.length + piece.segment - 1) / piece.segment)
+    }
+
+    /// The bytes of one of a piece's datagrams.
+    package func range(_ index: Int, _ number: Int = 0) -> Range<Int> {
+        let piece = pieces[index]
+        let step = piece.segment > 0 ? Int(piece.segment) : Int(piece.length)
+        let start = number * step
+        return index * room + start..<index * room + min(start + step, Int(piece.length))
     }
 
     package func sender(_ index: Int) -> SocketAddress { SocketAddress(peers[index]) }

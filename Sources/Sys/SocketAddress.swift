@@ -94,6 +94,10 @@ extension Descriptor {
         try? setOption(SOL_SOCKET, SO_RCVBUF, bytes)
     }
 
+    /// Has datagrams that their sender gave to the kernel as one piece (UDP_SEGMENT of udp(7)) come as one: else each of
+    /// a hundred would take as much of the socket's room as one that was sent by itself.
+    package borrowing func takePiecesWhole() { try? setOption(SOL_UDP, UDP_GRO, 1) }
+
     package borrowing func setNonblocking() throws(SystemError) {
         let number = rawValue
         try system("fcntl") { cl_set_nonblocking(number) }

@@ -14,6 +14,38 @@ struct BatchTests {
         [(40, 0), (40, 0), (40, 0), (30, 0), (40, 0), (50, 0), (50, 1), (50, 1), (0, 1), (50, 1), (7, 0)]
         + (0..<100).map { _ in (60, 0) } + (0..<5).map { _ in (20000, 1) }
 
+    @Test func `what was sent as one piece is taken as one, and as much of it as there is room for`() throws {
+        let sender = try Self.socket()
+        let receiver = try Self.socket()
+        receiver.takePiecesWhole()
+        let address = try receiver.localAddress()
+        func send(_ lengths: [Int]) {
+            var outbox = DatagramOutbox()
+            var bytes: [UInt8] = []
+            for (number, length) in lengths.enumerated() {
+                bytes += [UInt8](repeating: UInt8(number + 1), count: length)
+                outbox.append(start: bytes.count - length, end: bytes.count, to: address)
+            }
+            #expect(outbox.flush(bytes, through: sender.rawValue) == lengths.count)
+        }
+        // Two pieces, a datagram alone, one that is too long for the room, and a piece that is.
+        send([20, 20, 20, 7])
+        send([30, 30])
+        send([40])
+        send([101])
+        send([40, 40, 40, 40])
+        var inbox = DatagramInbox(capacity: 10, room: 100)
+        #expect(try inbox.receive(from: receiver.rawValue) == 5)
+        let taken = (0..<5).map { piece in
+            (0..<inbox.count(piece)).map { Array(inbox.bytes[inbox.range(piece, $0)]) }
+        }
+        func datagrams(_ lengths: Int...) -> [[UInt8]] {
+            lengths.enumerated().map { [UInt8](repeating: UInt8($0 + 1), count: $1) }
+        }
+        #expect(
+            taken == [datagrams(20, 20, 20, 7), datagrams(30, 30), datagrams(40), [], datagrams(40, 40)])
+    }
+
     /// - Parameter unchecked: a socket that makes no checksums, for which the kernel cuts nothing (SO_NO_CHECK).
     @Test(arguments: [false, true])
     func `every datagram of a batch arrives, alone and in order`(unchecked: Bool) throws {

@@ -93,17 +93,29 @@ struct LinkTests {
             ResolverReport.learn(id: 1, client: 1, name: long, addresses).encoded.count <= PacketLink.limit)
     }
 
+    private func pass(_ clients: [Int32]) -> FairPass { FairPass(clients.map { FairPass.Piece(client: $0) }) }
+
     @Test func `a pass serves everybody's first, and of a flood a share`() {
-        #expect(FairPass([1, 2, 1, 1]).order == [0, 1, 2, 3])
+        #expect(pass([1, 2, 1, 1]).order == [0, 1, 2, 3])
         // One client alone, as a benchmark is: nothing is thrown away.
-        #expect(FairPass([Int32](repeating: 1, count: 200)).order == Array(0..<200))
+        #expect(pass([Int32](repeating: 1, count: 200)).order == Array(0..<200))
         var clients = [Int32](repeating: 1, count: 500)
         clients[450] = 2
         clients[499] = 3
-        let pass = FairPass(clients)
+        let pass = pass(clients)
         #expect(pass.order.prefix(18).suffix(2) == [450, 499])
         #expect(pass.order.count == FairPass.share + 2)
         #expect(pass.dropped == [1: 498 - FairPass.share])
+    }
+
+    @Test func `what came as one piece counts for as many queries as it holds`() {
+        var pieces = [FairPass.Piece](repeating: .init(client: 1, count: 60), count: 10)
+        pieces[5] = .init(client: 2)
+        let pass = FairPass(pieces)
+        // The first piece of each, and what fits into the share.
+        #expect(pass.order == [0, 5, 1])
+        #expect(pass.dropped == [1: 7 * 60])
+        #expect(FairPass([.init(client: 1, count: 60), .init(client: 2)]).order == [0, 1])
     }
 
     @Test func `messages on a stream are found however they are cut`() {

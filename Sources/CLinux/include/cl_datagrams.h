@@ -18,9 +18,15 @@ struct cl_peer {
 
 enum { CL_BATCH = 64 };
 
-// recvmmsg(2): up to CL_BATCH datagrams, each into `room` bytes of its own from `bytes` on.
-// `lengths[i]` is -1 for one that did not fit.
-int cl_receive_many(int fd, void *bytes, size_t room, struct cl_peer *peers, int32_t *lengths, int count);
+// What came as one: a datagram, or on a socket with UDP_GRO (udp(7)) several that were sent as one.
+struct cl_piece {
+    int32_t length;
+    int32_t segment; // length of each of several but the last, which may be shorter; 0 of one
+    int32_t is_cut;  // it did not fit: `length` has the datagrams alone that are there whole
+};
+
+// recvmmsg(2): up to CL_BATCH pieces, each into `room` bytes of its own from `bytes` on.
+int cl_receive_many(int fd, void *bytes, size_t room, struct cl_peer *peers, struct cl_piece *pieces, int count);
 
 // sendmmsg(2): up to CL_BATCH datagrams that lie one behind the other, the first from `start` on, each up to `ends[i]`.
 // Datagrams of one length for one peer go down to the link as one piece, which the kernel cuts (UDP_SEGMENT of udp(7)).

@@ -3,7 +3,8 @@
 /// What comes in at once is read in one go. When that is much, everybody's first few are served first, and when
 /// it is so much that the socket was close to overflowing, no client is served more than a share: reading and
 /// throwing away costs a tenth of serving, so that the socket is emptied faster than a flood fills it, and the
-/// others' queries are not lost before they are seen.
+/// others' queries are not lost before they are seen. Datagrams that were sent as one piece are served as one, and
+/// count for as many as they are.
 struct FairPass {
     /// Datagrams that are served in the order in which they came.
     static let few = 64
@@ -16,29 +17,37 @@ struct FairPass {
     /// Read in one go.
     static let most = 512
 
-    /// In the order of serving.
+    /// What came as one: as many datagrams of one client's.
+    struct Piece {
+        let client: Int32
+        var count = 1
+    }
+
+    /// Pieces in the order of serving.
     private(set) var order: [Int] = []
+    /// Datagrams, by client.
     private(set) var dropped: [Int32: Int] = [:]
 
-    /// - Parameter clients: whose each datagram is, in the order in which they came.
-    init(_ clients: [Int32]) {
-        guard clients.count > Self.few else {
-            order = Array(clients.indices)
+    /// - Parameter pieces: in the order in which they came.
+    init(_ pieces: [Piece]) {
+        let total = pieces.reduce(0) { $0 + $1.count }
+        guard total > Self.few else {
+            order = Array(pieces.indices)
             return
         }
-        let limit = clients.count > Self.flood ? Self.share : Int.max
+        let limit = total > Self.flood ? Self.share : Int.max
         var counts: [Int32: Int] = [:]
         var later: [Int] = []
-        order.reserveCapacity(clients.count)
-        for (index, client) in clients.enumerated() {
-            let count = counts[client, default: 0]
-            counts[client] = count + 1
+        order.reserveCapacity(pieces.count)
+        for (index, piece) in pieces.enumerated() {
+            let count = counts[piece.client, default: 0]
+            counts[piece.client] = count + piece.count
             if count < Self.first {
                 order.append(index)
-            } else if count < limit {
+            } else if count + piece.count <= limit {
                 later.append(index)
             } else {
-                dropped[client, default: 0] += 1
+                dropped[piece.client, default: 0] += piece.count
             }
         }
         order += later

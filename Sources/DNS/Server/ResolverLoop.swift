@@ -125,16 +125,18 @@ final class ResolverLoop {
             let count = try? inbox.receive(from: number), count > 0
         else { return }
         let now = monotonicMilliseconds()
-        pace.read(count, at: now)
-        if count <= FairPass.few {
-            for index in 0..<count { serveDatagram(index, listener, now) }
+        let total = (0..<count).reduce(0) { $0 + inbox.count($1) }
+        pace.read(total, at: now)
+        if total <= FairPass.few {
+            for index in 0..<count { servePiece(index, listener, now) }
         } else {
             let pass = FairPass(
                 (0..<count).map {
-                    resolver.clientIndex(ClientReference(listener: listener, peer: inbox.sender($0)))
+                    let sender = ClientReference(listener: listener, peer: inbox.sender($0))
+                    return FairPass.Piece(client: resolver.clientIndex(sender), count: inbox.count($0))
                 })
             for index in pass.order {
-                serveDatagram(index, listener, now)
+                servePiece(index, listener, now)
                 if resolver.outbox.replies.count >= FairPass.few { flush() }
             }
             for (client, count) in pass.dropped { resolver.dropped(count, of: client) }
@@ -142,13 +144,13 @@ final class ResolverLoop {
         settle()
     }
 
-    private func serveDatagram(_ index: Int, _ listener: Int32, _ now: UInt64) {
-        // Larger than anything we said that we take.
-        guard let range = inbox.range(index) else { return }
+    private func servePiece(_ index: Int, _ listener: Int32, _ now: UInt64) {
         let client = ClientReference(listener: listener, peer: inbox.sender(index))
         // Port 0 cannot be answered.
         guard client.peer.port != 0 else { return }
-        resolver.query(inbox.bytes, range, from: client, at: now)
+        for number in 0..<inbox.count(index) {
+            resolver.query(inbox.bytes, inbox.range(index, number), from: client, at: now)
+        }
     }
 
     // MARK: Orders
@@ -205,6 +207,7 @@ final class ResolverLoop {
         description.address = (try? passenger.localAddress())?.address
         // Some 1,300 queries: enough for the time that a pass takes. More would make everybody wait in a flood.
         passenger.askForReceiveBuffer(512 << 10)
+        if description.transport == .udp { passenger.takePiecesWhole() }
         let socket = OpenSocket(passenger)
         let number: Int32
         if let same = listeners.firstIndex(where: { $0?.description == description }) {

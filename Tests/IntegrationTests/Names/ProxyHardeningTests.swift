@@ -52,4 +52,76 @@ import Testing
             #expect(line.dropFirst(name.count).split(separator: " ").prefix(2) == ["0", "0"], "\(line)")
         }
     }
+
+    /// Sends queries without end, so many with each call: more than one are given to the kernel as one piece, which it
+    /// cuts (UDP_SEGMENT of udp(7)).
+    private static let flood = """
+        import os, socket, sys
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        s.connect(("10.77.0.1", 53))
+        count, name = int(sys.argv[1]), bytes.fromhex(sys.argv[2])
+        query = b"\\1\\2\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0" + name + b"\\0\\1\\0\\1"
+        if count > 1: s.setsockopt(17, 103, len(query))
+        os.write(1, b"begun\\n")
+        while True:
+            try: s.send(query * count)
+            except OSError as error:
+                # EAGAIN, ENOBUFS, ECONNREFUSED
+                if error.errno not in (11, 105, 111): raise
+        """
+
+    /// Asks for a name a hundred times, and says how often it was told.
+    private static let asker = """
+        import socket, struct, time
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        s.connect(("10.77.0.1", 53))
+        s.settimeout(0.15)
+        told = 0
+        for number in range(100):
+            query = struct.pack(">H", number) + b"\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0\\2e0\\0\\0\\1\\0\\1"
+            s.send(query)
+            try:
+                while s.recv(512)[:2] != query[:2]: pass
+                told += 1
+            except OSError: pass
+            time.sleep(0.002)
+        print(told)
+        """
+
+    /// - Parameter name: of 1 byte, so that 64 queries are no longer than one may be, and of 31.
+    @Test(arguments: ["00", "1d" + String(repeating: "61", count: 29) + "00"])
+    func `a flood that the kernel cuts into queries takes no more from others than one sent one by one`(
+        name: String
+    ) throws {
+        let fabric = try FabricFixture(try #require(anyOwner.first))
+        let containers = try lab(fabric)
+        let asker = try fabric.write("asker.py", Self.asker)
+        let flood = try fabric.write("flood.py", Self.flood)
+        func told() throws -> Int {
+            let output = try containers.plan(0, ["python3", asker]).run(timeoutSeconds: 60).output
+            return try #require(Int(output.dropLast()))
+        }
+        #expect(try told() >= 99)
+        func toldDuringFlood(_ count: Int) throws -> Int {
+            let words = try Pipe()
+            var plan = containers.plan(1, ["python3", flood, "\(count)", name])
+            plan.descriptors = [0, words.writer.rawValue, 2]
+            let child = try plan.start()
+            let reader = words.keepReader()
+            let begun = String(decoding: try reader.read(upTo: 100), as: UTF8.self)
+            try #require(begun == "begun\n", "\(begun)")
+            let told = try told()
+            // It goes on still: the end of its words would be its own.
+            #expect(try !waitReadable([reader.rawValue], milliseconds: 0)[0])
+            withExtendedLifetime(child.pid) {}
+            return told
+        }
+        // In turns, since others work on the machine.
+        var (single, pieces) = (0, 0)
+        for _ in 0..<2 {
+            single += try toldDuringFlood(1)
+            pieces += try toldDuringFlood(64)
+        }
+        #expect(pieces >= single - 30, "of 200: \(pieces) and \(single)")
+    }
 }
