@@ -168,8 +168,8 @@ let package = Package(
         .testTarget(
             name: "IntegrationTests",
             dependencies: [
-                "Bridge", "ConformanceSupport", "Firewall", "Forwarding", "ForwardingSupport", "LabSupport",
-                "Model", "NAT", "Namespaces", "Netlink", "NetworkManager", "Sys", "Wire",
+                "Bridge", "ConformanceSupport", "DNS", "Firewall", "Forwarding", "ForwardingSupport",
+                "LabSupport", "Model", "NAT", "Namespaces", "Netlink", "NetworkManager", "Sys", "Wire",
             ],
             swiftSettings: strict),
 

@@ -9,8 +9,9 @@ package enum ForwardOrder: Hashable, Sendable {
     case withdraw(id: UInt32)
     /// Transparent sockets come along, of one kind, at most 64.
     case refill(IPFamily, ForwardTransport)
-    /// The fabric's own subnets, in place of those told before: no client has an address there.
-    case own([CIDR])
+    /// The fabric's own subnets, in place of those told before, `subnetLimit` at a time: no client has an address
+    /// there. They are in force with the last part.
+    case own([CIDR], isLast: Bool)
     /// Another manager begins to tell what there shall be. What it does not publish before `endResync` is
     /// withdrawn.
     case beginResync
@@ -49,7 +50,7 @@ extension ForwardOrder {
     /// Bytes of the longest message, either way.
     package static let limit = 60 << 10
     /// Subnets that one message holds.
-    package static let subnetLimit = 3_000
+    package static let subnetLimit = 2_048
 
     package var encoded: [UInt8] {
         var writer = ByteWriter(capacity: 64)
@@ -69,9 +70,9 @@ extension ForwardOrder {
             writer.integerBE(id)
         case .refill(let family, let transport):
             writer.append([3, family.rawValue, transport.rawValue])
-        case .own(let subnets):
-            writer.integer(UInt8(4))
-            for subnet in subnets.prefix(Self.subnetLimit) {
+        case .own(let subnets, let isLast):
+            writer.append([4, isLast ? 1 : 0])
+            for subnet in subnets {
                 writer.append(subnet.first)
                 writer.integer(UInt8(truncatingIfNeeded: subnet.prefixLength))
             }
@@ -108,6 +109,7 @@ extension ForwardOrder {
         case 2: self = .withdraw(id: try reader.integerBE("id"))
         case 3: self = .refill(try reader.family(), try reader.transport())
         case 4:
+            let isLast = try reader.flag()
             var subnets: [CIDR] = []
             while reader.remaining > 0 {
                 let address = try reader.address()
@@ -117,7 +119,7 @@ extension ForwardOrder {
                 }
                 subnets.append(CIDR(containing: address, prefixLength: Int(length)))
             }
-            self = .own(subnets)
+            self = .own(subnets, isLast: isLast)
         case 5: self = .beginResync
         case 6: self = .endResync
         case 7: self = .count

@@ -42,6 +42,8 @@ package final class Forwarder {
     var poller: Poller
     let limits: ForwardLimits
     var own = AddressRanges([])
+    /// Parts of the next ones.
+    private var comingOwn: [CIDR] = []
 
     var ports = SlotTable<Publication>()
     var byID: [UInt32: Publication] = [:]
@@ -283,10 +285,18 @@ package final class Forwarder {
             report(.withdrawn(id: id))
         case .refill(let family, let transport):
             while let socket = passengers.take() { stock.put(socket, family, transport) }
-        case .own(let subnets): own = AddressRanges(subnets)
+        case .own(let subnets, let isLast):
+            comingOwn += subnets
+            guard isLast else { break }
+            own = AddressRanges(comingOwn)
+            comingOwn = []
         case .beginResync:
+            // Of a manager that did not come to its last part.
+            comingOwn = []
             for port in byID.values { port.isConfirmed = false }
-            inParts(byID.keys.sorted()) { report(.holds($0, isLast: $1)) }
+            for (ids, isLast) in byID.keys.sorted().parts(of: ForwardReport.portsInOne) {
+                report(.holds(ids, isLast: isLast))
+            }
             askAgain()
         case .endResync:
             for port in byID.values where !port.isConfirmed {
@@ -295,21 +305,12 @@ package final class Forwarder {
             }
         case .host(let id, let isAllowed): decide(id, isAllowed, passengers.take())
         case .count:
-            inParts(byID.values.sorted { $0.port.id < $1.port.id }) { ports, isLast in
+            let all = byID.values.sorted { $0.port.id < $1.port.id }
+            for (ports, isLast) in all.parts(of: ForwardReport.portsInOne) {
                 let counters = ports.map { ($0.port.id, $0.counters) }
                 report(.counters(Dictionary(counters) { first, _ in first }, isLast: isLast))
             }
         }
-    }
-
-    /// An empty list is one part, too.
-    private func inParts<Item>(_ items: [Item], _ body: ([Item], Bool) -> Void) {
-        var rest = items[...]
-        repeat {
-            let part = Array(rest.prefix(ForwardReport.portsInOne))
-            rest = rest.dropFirst(part.count)
-            body(part, rest.isEmpty)
-        } while !rest.isEmpty
     }
 
     // MARK: Ports

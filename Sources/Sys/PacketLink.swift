@@ -19,13 +19,17 @@ package struct PacketLink: ~Copyable, Sendable {
     }
 
     /// Sends a message, and a descriptor along with it, without waiting.
-    /// - Throws: `Errno.again` while the other end has too much to read.
+    /// - Throws: `Errno.again` while the other end has too much to read; `Errno.tooLong` for more than `limit` bytes,
+    ///   of which the other end would read a part.
     package borrowing func send(_ bytes: [UInt8], with passenger: Int32? = nil) throws(SystemError) {
         try send(bytes, passengers: passenger.map { [$0] } ?? [])
     }
 
     /// As above, with as many as 64 descriptors.
     package borrowing func send(_ bytes: [UInt8], passengers: [Int32]) throws(SystemError) {
+        guard bytes.count <= Self.limit else {
+            throw SystemError("send", .tooLong, "a message of \(bytes.count) bytes")
+        }
         let number = descriptor.rawValue
         try system("send", "link") {
             unsafe bytes.withUnsafeBytes { bytes in

@@ -8,7 +8,7 @@ struct LinkTests {
     private static func orders() throws -> [ResolverOrder] {
         [
             .begin, .end,
-            .own([try CIDR("10.0.0.0/8"), try CIDR("fd00::/8")]), .own([]),
+            .own([try CIDR("10.0.0.0/8"), try CIDR("fd00::/8")], isLast: false), .own([], isLast: true),
             .network(
                 NetworkDescription(
                     id: 1, name: "shop", subnets: [try CIDR("10.0.0.0/8"), try CIDR("fd00::/8")])),
@@ -46,7 +46,7 @@ struct LinkTests {
         counters.refused = [.peer: 3, .flood: 9]
         counters.entropy = 4321
         return [
-            .listening([ListenerDescription(network: 1, transport: .udp)], upstreamSockets: 64),
+            .listening([ListenerDescription(network: 1, transport: .udp)], upstreamSockets: 64, isLast: true),
             .mayLearnPeer(question: 1, client: 2, target: 3),
             .mayAskOutside(question: 1, client: 2, name: name),
             .learn(
@@ -76,7 +76,45 @@ struct LinkTests {
         #expect(throws: DecodeError.self) { try ResolverOrder([99]) }
     }
 
+    @Test func `subnets that come in parts are in force with the last one`() throws {
+        let resolver = Resolver(settings: ResolverSettings())
+        func order(_ subnet: String, isLast: Bool) throws {
+            resolver.order(.own([try CIDR(subnet)], isLast: isLast), at: 1)
+        }
+        try order("10.1.0.0/16", isLast: false)
+        #expect(resolver.own.isEmpty)
+        try order("10.2.0.0/16", isLast: true)
+        #expect(resolver.own == [try CIDR("10.1.0.0/16"), try CIDR("10.2.0.0/16")])
+        // A manager that ended before its last part leaves nothing behind.
+        try order("10.3.0.0/16", isLast: false)
+        resolver.order(.begin, at: 2)
+        try order("10.4.0.0/16", isLast: true)
+        #expect(resolver.own == [try CIDR("10.4.0.0/16")])
+    }
+
+    @Test func `what is longer than a message is refused, not cut`() throws {
+        let (mine, its) = try PacketLink.pair()
+        let link = PacketLink(Descriptor(owning: mine))
+        let other = PacketLink(Descriptor(owning: its))
+        let longest = [UInt8](repeating: 7, count: PacketLink.limit)
+        try link.send(longest)
+        let error = #expect(throws: SystemError.self) { try link.send(longest + [7]) }
+        #expect(error?.errno == .tooLong)
+        #expect(try other.receive()?.bytes == longest)
+    }
+
     @Test func `whatever the resolver reports fits into one message`() throws {
+        let listener = ListenerDescription(
+            network: .max, transport: .udp, address: try IPAddress("2001:db8::1"))
+        #expect(
+            ResolverReport.listening(
+                Array(repeating: listener, count: ResolverReport.mostListeners), upstreamSockets: 1,
+                isLast: true
+            ).encoded.count <= PacketLink.limit)
+        let subnet = try CIDR("fd00::/64")
+        let own = ResolverOrder.own(
+            Array(repeating: subnet, count: ResolverOrder.mostSubnets), isLast: true)
+        #expect(own.encoded.count <= PacketLink.limit)
         var counters = EndpointCounters(endpoint: .max)
         for reason in 0..<20 { counters.refused[DenialReason(rawValue: UInt8(reason))] = .max }
         #expect(

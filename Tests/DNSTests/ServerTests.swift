@@ -103,7 +103,7 @@ struct ServerTests {
                     [
                         ListenerDescription(network: 1, transport: .udp, address: try IPAddress("127.0.0.1")),
                         ListenerDescription(network: 1, transport: .tcp, address: try IPAddress("127.0.0.1")),
-                    ], upstreamSockets: 10))
+                    ], upstreamSockets: 10, isLast: true))
         #expect(try fixture.question() == .mayLearnPeer(question: first, client: 1, target: 2))
         try fixture.order(.verdict(question: first, Verdict(.allowed)))
         #expect(try PlainMessage(try ServerFixture.receive(client)).data == ["127.0.0.2"])
@@ -132,6 +132,44 @@ struct ServerTests {
             answers[UInt16(answer[0]) << 8 | UInt16(answer[1])] = try PlainMessage(answer).data
         }
         #expect(answers == [1: ["127.0.0.1"], 2: ["127.0.0.1"], 3: ["127.0.0.1"], 4: ["127.0.0.1"], 5: []])
+        try fixture.stop()
+    }
+
+    @Test func `a manager is told of more listeners than one message holds`() throws {
+        let fixture = try ServerFixture()
+        let networks = UInt64(ResolverReport.mostListeners) + 50
+        for network in 2...networks {
+            let socket = try Descriptor.bound(to: try ServerFixture.address("127.0.0.1", 0), stream: false)
+            let listener = ListenerDescription(network: network, transport: .udp)
+            // The resolver reads them one after the other.
+            while true {
+                do {
+                    try fixture.order(.listener(listener), with: socket.rawValue)
+                    break
+                } catch let error as SystemError where error.errno == .again {
+                    Thread.sleep(forTimeInterval: 0.001)
+                }
+            }
+        }
+        // What it said to the first `begin`.
+        guard case .listening(_, _, isLast: true) = try fixture.report() else {
+            Issue.record("another report")
+            return
+        }
+        try fixture.order(.begin)
+        var told: [ListenerDescription] = []
+        var parts = 0
+        while true {
+            guard case .listening(let part, upstreamSockets: 10, let isLast) = try fixture.report() else {
+                Issue.record("another report")
+                break
+            }
+            told += part
+            parts += 1
+            if isLast { break }
+        }
+        // The fixture's own are two.
+        #expect(parts == 2 && told.count == Int(networks) + 1 && Set(told).count == told.count)
         try fixture.stop()
     }
 

@@ -341,11 +341,11 @@ struct UpstreamTests {
         }
         #expect(try ask() == ["10.9.0.1", "192.0.2.1"])
         // What was remembered is asked again.
-        fixture.order(.own([try CIDR("10.9.0.0/16")]))
+        fixture.order(.own([try CIDR("10.9.0.0/16")], isLast: true))
         #expect(try ask() == ["192.0.2.1"])
         #expect(try fixture.ask(name)?.data == ["192.0.2.1"])
         // The same once more changes nothing.
-        fixture.order(.own([try CIDR("10.9.0.0/16")]))
+        fixture.order(.own([try CIDR("10.9.0.0/16")], isLast: true))
         #expect(try fixture.ask(name)?.data == ["192.0.2.1"])
     }
 

@@ -14,8 +14,9 @@ package enum ResolverOrder: Hashable, Sendable {
     /// An endpoint is there, or has changed. Its network was told before.
     case endpoint(EndpointDescription)
     case removeEndpoint(UInt64)
-    /// The fabric's subnets, of networks without names too: no name outside stands for an address there.
-    case own([CIDR])
+    /// The fabric's subnets, of networks without names too, `mostSubnets` at a time: no name outside stands for an
+    /// address there. They are in force with the last part.
+    case own([CIDR], isLast: Bool)
     /// Whom the host asks.
     case upstreams([UpstreamAddress])
     /// Policy has changed: what this endpoint was let know, and others of it, holds no longer; nil is everybody.
@@ -30,6 +31,9 @@ package enum ResolverOrder: Hashable, Sendable {
     case upstreamSocket(DNSTransport, IPFamily)
     /// Asks for `counters`.
     case counters(request: UInt32)
+
+    /// Subnets that one message holds.
+    package static let mostSubnets = 2048
 
     package var encoded: [UInt8] {
         var writer = ByteWriter()
@@ -89,9 +93,10 @@ package enum ResolverOrder: Hashable, Sendable {
         case .counters(let request):
             kind(13)
             writer.integerBE(request)
-        case .own(let subnets):
+        case .own(let subnets, let isLast):
             kind(14)
             writer.subnets(subnets)
+            writer.flag(isLast)
         }
         return writer.bytes
     }
@@ -127,7 +132,9 @@ package enum ResolverOrder: Hashable, Sendable {
             let transport: DNSTransport = try reader.choice("transport")
             self = .upstreamSocket(transport, try reader.choice("family"))
         case 13: self = .counters(request: try reader.integerBE("request"))
-        case 14: self = .own(try reader.subnets("subnets"))
+        case 14:
+            let subnets = try reader.subnets("subnets")
+            self = .own(subnets, isLast: try reader.flag("last"))
         default: throw DecodeError("kind of order", at: 0, "\(kind) is unknown")
         }
         try reader.finish()

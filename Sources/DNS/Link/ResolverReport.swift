@@ -4,8 +4,9 @@ package import Wire
 ///
 /// Clients and targets are ids of endpoints; client 0 is a stranger.
 package enum ResolverReport: Hashable, Sendable {
-    /// After `begin`: the sockets that the resolver has; how many it has to ask upstreams.
-    case listening([ListenerDescription], upstreamSockets: Int)
+    /// After `begin`: the sockets that the resolver has, `mostListeners` at a time, and how many it has to ask
+    /// upstreams. The last part says so.
+    case listening([ListenerDescription], upstreamSockets: Int, isLast: Bool)
     /// May this client know of this endpoint? Answered by `verdict`.
     case mayLearnPeer(question: UInt32, client: UInt64, target: UInt64)
     /// May this client ask for this name outside? Answered by `verdict`.
@@ -18,6 +19,9 @@ package enum ResolverReport: Hashable, Sendable {
     /// Part of the answer to `counters`; the last part says so.
     case counters(request: UInt32, [EndpointCounters], isLast: Bool)
 
+    /// Listeners that one message holds.
+    package static let mostListeners = 256
+
     /// As many addresses a client learns of one answer; the rest of it is not told.
     package static let mostAddresses = 64
 
@@ -25,10 +29,11 @@ package enum ResolverReport: Hashable, Sendable {
         var writer = ByteWriter()
         func kind(_ value: UInt8) { writer.integerBE(value) }
         switch self {
-        case .listening(let listeners, let sockets):
+        case .listening(let listeners, let sockets, let isLast):
             kind(1)
             writer.list(listeners) { $0.listener($1) }
             writer.integerBE(UInt16(clamping: sockets))
+            writer.flag(isLast)
         case .mayLearnPeer(let question, let client, let target):
             kind(2)
             writer.integerBE(question)
@@ -74,7 +79,8 @@ package enum ResolverReport: Hashable, Sendable {
                 try reader.listener()
             }
             self = .listening(
-                listeners, upstreamSockets: Int(try reader.integerBE("sockets", as: UInt16.self)))
+                listeners, upstreamSockets: Int(try reader.integerBE("sockets", as: UInt16.self)),
+                isLast: try reader.flag("last"))
         case 2:
             let question: UInt32 = try reader.integerBE("question")
             let client: UInt64 = try reader.integerBE("client")

@@ -6,13 +6,20 @@ extension Resolver {
     package func order(_ order: ResolverOrder, at time: UInt64) {
         now = max(now, time)
         switch order {
-        case .begin: generation &+= 1
+        case .begin:
+            generation &+= 1
+            // Of a manager that did not come to its last part.
+            comingOwn = []
         case .end: dropUnmentioned()
         case .network(let network): setNetwork(network)
         case .removeNetwork(let id): removeNetwork(id)
         case .endpoint(let endpoint): setEndpoint(endpoint)
         case .removeEndpoint(let id): removeEndpoint(id)
-        case .own(let subnets): setOwn(subnets)
+        case .own(let subnets, let isLast):
+            comingOwn += subnets
+            guard isLast else { break }
+            setOwn(comingOwn)
+            comingOwn = []
         case .upstreams(let addresses): setUpstreams(addresses, of: 0)
         case .forgetVerdicts(let client): forgetVerdicts(of: client)
         case .verdict(let question, let verdict): verdictCame(question, verdict)

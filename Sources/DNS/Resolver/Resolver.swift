@@ -26,6 +26,8 @@ package final class Resolver {
 
     // What the fabric is.
     var own: [CIDR] = []
+    /// Parts of the next ones.
+    var comingOwn: [CIDR] = []
     var table: NameTable
     var networks: [NetworkState] = []
     var networkNumbers: [UInt64: Int32] = [:]

@@ -15,7 +15,8 @@ final class ManagerLink {
     var number: Int32 { link.descriptor.rawValue }
 
     func send(_ report: [UInt8], _ epoll: borrowing Epoll) {
-        guard report.count <= PacketLink.limit else { return }
+        // What may be longer comes in parts.
+        assert(report.count <= PacketLink.limit, "a report of \(report.count) bytes")
         if waiting.isEmpty, sends(report) { return }
         if waiting.count < Self.mostWaiting { waiting.append(report) }
         watch(epoll)

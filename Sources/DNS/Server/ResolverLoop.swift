@@ -190,11 +190,13 @@ final class ResolverLoop {
             resolver.order(order, at: monotonicMilliseconds())
             switch order {
             case .begin:
-                resolver.actions.append(
-                    .report(
-                        .listening(
-                            listeners.compactMap { $0?.description },
-                            upstreamSockets: resolver.upstreamSocketCount)))
+                let all = listeners.compactMap { $0?.description }
+                for (part, isLast) in all.parts(of: ResolverReport.mostListeners) {
+                    resolver.actions.append(
+                        .report(
+                            .listening(
+                                part, upstreamSockets: resolver.upstreamSocketCount, isLast: isLast)))
+                }
             case .end, .removeNetwork: closeOrphans()
             default: break
             }

@@ -13,6 +13,8 @@ struct NameDesk {
     var told = ToldNames()
     /// The sockets of networks that the resolver does not have. Queries wait in them.
     private(set) var waiting: [ListenerDescription: Int32] = [:]
+    /// What the resolver has said so far that it has.
+    private var held: Set<ListenerDescription> = []
     /// Sockets that the resolver does not have and that could not be opened.
     private var lacking: Set<ListenerDescription> = []
     /// As above, the one that the host asks over.
@@ -33,14 +35,23 @@ struct NameDesk {
         handOver()
     }
 
-    /// What the resolver said that it has.
-    /// - Returns: why some of the rest cannot be opened.
+    /// What the resolver said that it has, in parts.
+    /// - Returns: why some of the rest, which is known with the last part, cannot be opened.
     mutating func resolverHas(
-        _ listeners: [ListenerDescription], _ networks: some Sequence<Network>
+        _ listeners: [ListenerDescription], isLast: Bool, _ networks: some Sequence<Network>
     ) -> [any Error] {
-        lacking = Set(networks.flatMap(Self.listeners)).subtracting(listeners).subtracting(waiting.keys)
+        let wanted = Set(networks.flatMap(Self.listeners))
+        // Whatever it says, no more is kept of it than there are.
+        held.formUnion(listeners.filter { wanted.contains($0) || $0 == Self.host })
+        guard isLast else { return [] }
+        lacksHost = !held.contains(Self.host)
+        lacking = wanted.subtracting(held).subtracting(waiting.keys)
+        held = []
         return openLacking()
     }
+
+    /// Where the host asks: a Unix socket.
+    static let host = ListenerDescription(network: 0, transport: .tcp, trusted: true)
 
     /// Opens what the resolver lacks, and hands over what could be opened.
     /// - Returns: why the rest cannot be.

@@ -95,7 +95,10 @@ extension NetworkManager {
 
     /// Networks have come or gone.
     func tellOwnSubnets() {
-        names.send(.own(directory.networks.values.flatMap(\.subnets).sorted()))
+        let all = directory.networks.values.flatMap(\.subnets).sorted()
+        for (subnets, isLast) in all.parts(of: ResolverOrder.mostSubnets) {
+            names.send(.own(subnets, isLast: isLast))
+        }
     }
 
     /// Whom the host asks may have changed.
@@ -105,10 +108,9 @@ extension NetworkManager {
         // What an earlier proxy asked nobody waits for, and its numbers are not this one's.
         guard line === names.line else { return }
         switch report {
-        case .listening(let listeners, _):
-            complain(names.resolverHas(listeners, networksWithNames))
-            names.lacksHost = !listeners.contains(where: \.trusted)
-            listenForHost()
+        case .listening(let listeners, _, let isLast):
+            complain(names.resolverHas(listeners, isLast: isLast, networksWithNames))
+            if isLast { listenForHost() }
         case .mayLearnPeer(let question, let client, let target):
             names.send(.verdict(question: question, verdict(client, on: target)))
         case .mayAskOutside(let question, let client, let name):
@@ -162,8 +164,7 @@ extension NetworkManager {
         guard let path = configuration.nameSocket, names.lacksHost, let line = names.line else { return }
         do {
             let socket = try UnixSocket.listen(replacing: path)
-            let listener = ListenerDescription(network: 0, transport: .tcp, trusted: true)
-            line.send(ResolverOrder.listener(listener).encoded, with: socket)
+            line.send(ResolverOrder.listener(NameDesk.host).encoded, with: socket)
             names.lacksHost = false
         } catch { complain([error]) }
     }

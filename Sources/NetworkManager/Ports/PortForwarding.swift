@@ -110,8 +110,10 @@ extension NetworkManager {
     }
 
     func tellSubnets() {
-        let subnets = directory.networks.values.flatMap(\.subnets).sorted()
-        ports.line?.send(ForwardOrder.own(subnets).encoded)
+        let all = directory.networks.values.flatMap(\.subnets).sorted()
+        for (subnets, isLast) in all.parts(of: ForwardOrder.subnetLimit) {
+            ports.line?.send(ForwardOrder.own(subnets, isLast: isLast).encoded)
+        }
     }
 
     /// Gives the forwarder a port with its socket, which is opened again if it was another proxy's.

@@ -58,7 +58,7 @@ final class PortLab {
         routing = PortRouting(own: network.subnets)
         try routing.applyHere()
         harness = try ForwarderHarness(limits: limits)
-        try harness.send(.own(network.subnets))
+        try harness.send(.own(network.subnets, isLast: true))
         let peer = try host.run(
             "ip", "link", "add", "up0", "type", "veth", "peer", "name", "eth0", "netns", outside.path)
         try #require(peer.status.code == 0, "\(peer.errors)")
