@@ -152,7 +152,9 @@ let package = Package(
             name: "NATTests", dependencies: ["Model", "NAT", "Netlink", "Wire"], swiftSettings: strict),
         .testTarget(
             name: "ForwardingTests",
-            dependencies: ["Forwarding", "ForwardingSupport", "FuzzTargets", "LabSupport", "Sys", "Wire"],
+            dependencies: [
+                "Forwarding", "ForwardingSupport", "FuzzTargets", "LabSupport", "Namespaces", "Sys", "Wire",
+            ],
             swiftSettings: strict),
         .testTarget(name: "VNetTests", dependencies: ["Model", "VNet", "Wire"], swiftSettings: strict),
         .testTarget(

@@ -276,6 +276,48 @@ import Testing
         #expect(try proxy() == before)
     }
 
+    @Test(arguments: owners)
+    func `a gate whose port is taken is opened with the next change once it is free`(
+        owner: FabricFixture.Owner
+    ) throws {
+        let field = try DomainEgressTests.Field(
+            owner, policy: "policy: out\nendpoints: {labels: {app: web}}\ndirections: [egress]\n")
+        let fabric = field.fabric
+        func get() throws -> Bool {
+            try field.containers.run(
+                0, "curl", "-s", "-m", "3", "-o", "/dev/null", "--resolve", "n7.example.com:80:203.0.113.7",
+                "http://n7.example.com/"
+            ).status.code == 0
+        }
+        let words = try Pipe()
+        var plan = ProcessPlan([
+            "nsenter", "-n", "-t", "\(try #require(fabric.processes).manager)", "python3", "-c",
+            """
+            import os, socket, time
+            s = socket.socket()
+            s.bind(("10.77.0.1", 61443))
+            os.write(1, b"taken")
+            time.sleep(60)
+            """,
+        ])
+        plan.descriptors = [0, words.writer.rawValue, 2]
+        var taker: ChildProcess? = try plan.start()
+        let reader = words.keepReader()
+        try #require(try reader.read(upTo: 10) == Array("taken".utf8))
+        let policy = try fabric.write("verified.yaml", Self.policy)
+        try fabric.succeed("policy apply -f \(policy)")
+        // The uplink of a rootless fabric takes a moment.
+        try #require(eventually(seconds: 30) { try field.ask("n7.example.com").contains("203.0.113.7") })
+        #expect(try !get())
+        #expect(fabric.log.contains("hosts cannot be verified"), "\(fabric.log)")
+        taker = nil
+        _ = taker
+        let other = try fabric.write(
+            "other.yaml", "policy: other\nendpoints: {labels: {app: other}}\ndirections: [ingress]\n")
+        try fabric.succeed("policy apply -f \(other)")
+        #expect(try eventually(seconds: 20) { try get() })
+    }
+
     // Others' translations are on the host alone.
     @Test(arguments: owners.filter { $0 == .rootOnHost })
     func `what the host translates elsewhere is judged as ever`(owner: FabricFixture.Owner) throws {
