@@ -56,6 +56,8 @@ struct ProxyProcess: ~Copyable {
     let ports: Descriptor
     let started = ContinuousClock.now
 
+    private static let nobody: UInt32 = 65534
+
     /// Starts one that holds no capability, in these namespaces.
     ///
     /// - Parameter namespaces: numbers of user, network and mount namespace; nil for those of the caller.
@@ -90,8 +92,11 @@ struct ProxyProcess: ~Copyable {
             plan.add(.join(namespaces.mount, .mount))
         }
         plan.add(.boundCapabilities(0))
-        // Beside root's manager it is nobody: whoever owns files needs no capability to change them.
-        if namespaces == nil, geteuid() == 0 { plan.add(.user(uid: 65534, gid: 65534)) }
+        // Beside root's manager it is nobody: whoever owns files needs no capability to change them. A user
+        // namespace that maps its maker alone has nobody.
+        if namespaces == nil, geteuid() == 0, IDMaps.canBecome(uid: Self.nobody, gid: Self.nobody) {
+            plan.add(.user(uid: Self.nobody, gid: Self.nobody))
+        }
         plan.add(.noNewPrivileges)
         if life == nil { plan.add(.deathSignal(SIGKILL)) }
         var child = try plan.start()

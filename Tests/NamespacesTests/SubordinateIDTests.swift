@@ -97,4 +97,12 @@ import Testing
         #expect(policy.ended(after: .seconds(1)) == .zero)
         #expect(policy.ended(after: .zero) == .zero)
     }
+
+    @Test func `knows which ids a map has`() {
+        let map = "         0       1000          1\n     65534     300000          2\n"
+        #expect([0, 65534, 65535].allSatisfy { IDMaps.maps(map, $0) })
+        #expect([1, 1000, 65533, 65536, .max].allSatisfy { !IDMaps.maps(map, $0) })
+        #expect(IDMaps.maps("0 0 4294967295\n", 4_294_967_294))
+        #expect(!IDMaps.maps("", 0))
+    }
 }

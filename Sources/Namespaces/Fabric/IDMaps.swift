@@ -31,6 +31,24 @@ package enum IDMaps {
         }
     }
 
+    /// Whether a process with CAP_SETUID and CAP_SETGID can become this user and group alone: its user namespace
+    /// knows both, and lets groups be given up (user_namespaces(7)).
+    package static func canBecome(uid: UInt32, gid: UInt32) -> Bool {
+        guard let uids = try? readFile("/proc/self/uid_map"), let gids = try? readFile("/proc/self/gid_map"),
+            let groups = try? readFile("/proc/self/setgroups", limit: 16)
+        else { return false }
+        return maps(uids, uid) && maps(gids, gid) && groups.hasPrefix("allow")
+    }
+
+    /// Whether an id is among those inside, in the text of a map: in each line the first id inside, the first
+    /// outside, and how many.
+    package static func maps(_ text: String, _ id: UInt32) -> Bool {
+        text.split(separator: "\n").contains { line in
+            let fields = line.split(separator: " ").compactMap { UInt32($0) }
+            return fields.count == 3 && id >= fields[0] && id - fields[0] < fields[2]
+        }
+    }
+
     /// The arguments of newuidmap(1): pid, then inside, outside, count of each run.
     package static func arguments(_ tool: String, pid: Int32, own: UInt32, _ ranges: [IDRange]) -> [String] {
         var arguments = [tool, "\(pid)", "0", "\(own)", "1"]

@@ -53,6 +53,22 @@ import Testing
         }
     }
 
+    @Test func `there is a proxy where nobody cannot be had`() throws {
+        let fabric = try FabricFixture(.rootOnHost)
+        // As in a container of a rootless runtime: root, and the only user there is.
+        let result = try fabric.run([
+            "unshare", "--user", "--map-root-user", "--net", "--", "sh", "-ec",
+            """
+            forge up --host >&2
+            trap 'forge down >&2' EXIT
+            forge network create shop --dns >&2
+            for i in $(seq 200); do forge status | grep -q ^proxy && break; sleep 0.05; done
+            forge status
+            """,
+        ])
+        #expect(result.output.contains("\nproxy "), "\(result.output)\(result.errors)\(fabric.log)")
+    }
+
     /// Sends queries without end, so many with each call: more than one are given to the kernel as one piece, which it
     /// cuts (UDP_SEGMENT of udp(7)).
     private static let flood = """
