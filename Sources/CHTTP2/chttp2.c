@@ -70,6 +70,15 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *u
     return error == 0 ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
+// A block that is too large to be sent: the caller must not wait for it.
+static int on_unsent(nghttp2_session *session, const nghttp2_frame *frame, int error, void *user) {
+    struct ch_session *own = user;
+    (void)error;
+    if (own->is_server && frame->hd.type == NGHTTP2_HEADERS)
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_INTERNAL_ERROR);
+    return 0;
+}
+
 static ssize_t on_supply(nghttp2_session *session, int32_t stream, uint8_t *room, size_t length, uint32_t *flags,
                          nghttp2_data_source *source, void *user) {
     struct ch_session *own = user;
@@ -93,6 +102,7 @@ static int make(struct ch_session *own) {
         nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
         nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_close);
         nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_sent);
+        nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks, on_unsent);
         // nghttp2 would refuse a request without :authority, and one whose :authority is no host: gRPC's clients on
         // Unix sockets send both. What gRPC needs of the other fields is checked where they are read.
         nghttp2_option_set_no_http_messaging(option, 1);

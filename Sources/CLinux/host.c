@@ -97,10 +97,11 @@ int cl_unix_listen(const char *path, int backlog) {
     return fd;
 }
 
-int cl_unix_connect(const char *path) {
+int cl_unix_connect(const char *path, int waits) {
     struct sockaddr_un address;
     int fd = unix_socket(path, &address);
     if (fd < 0) return -1;
+    if (!waits && fcntl(fd, F_SETFL, O_NONBLOCK) < 0) return closing(fd);
     if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0) return closing(fd);
     return fd;
 }

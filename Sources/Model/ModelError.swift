@@ -14,7 +14,9 @@ public enum ModelError: Error, Hashable, Sendable, CustomStringConvertible {
     case exhausted(_ what: String, _ value: String, _ reason: String)
 
     public var description: String {
-        func cut(_ text: String) -> String { text.utf8.count > 100 ? text.prefix(100) + "…" : text }
+        func cut(_ text: String) -> String {
+            text.utf8.count > 100 ? String(decoding: text.utf8.prefix(100), as: UTF8.self) + "…" : text
+        }
         switch self {
         case .invalid(let field, let value, let reason), .precondition(let field, let value, let reason),
             .exhausted(let field, let value, let reason):

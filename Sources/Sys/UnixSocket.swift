@@ -15,8 +15,11 @@ package enum UnixSocket {
     }
 
     /// Connects to what listens there.
-    package static func connect(to path: String) throws(SystemError) -> Descriptor {
-        Descriptor(owning: try system("connect", path) { unsafe cl_unix_connect(path) })
+    ///
+    /// - Parameter waits: until there is room for one more that waits to be accepted. Otherwise that is the
+    ///   error `.again`, and the socket does not block later either.
+    package static func connect(to path: String, waits: Bool = true) throws(SystemError) -> Descriptor {
+        Descriptor(owning: try system("connect", path) { unsafe cl_unix_connect(path, waits ? 1 : 0) })
     }
 
     /// Two connected ends, each the caller's to close: tuples cannot hold owned descriptors.

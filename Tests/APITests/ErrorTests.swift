@@ -7,6 +7,19 @@ import Testing
 @testable import API
 
 @Suite struct ErrorTests {
+    @Test func `tells of a name however long it is`() async throws {
+        try await RunningServer.with { running in
+            try await running.client { client in
+                // One character to Swift, 60,001 bytes, each of which takes three on the way.
+                let name = "e" + String(repeating: "\u{301}", count: 30_000)
+                let error = await #expect(throws: ForgeError.self) {
+                    try await client.getVNet(.with { $0.name = name })
+                }
+                #expect(error?.code == .invalidArgument || error?.code == .notFound)
+            }
+        }
+    }
+
     @Test(arguments: [
         (ModelError.invalid("mtu", "5", "too small"), RPCError.Code.invalidArgument),
         (.ambiguous("network", "a", ["ab", "ac"]), .invalidArgument),

@@ -100,4 +100,25 @@ import Testing
             DescriptorIndex(serialized: [0xff, 0xff, 0xff]).files(named: "forge/network/v1/service.proto")
                 == nil)
     }
+
+    @Test func `a watch ends with the time of its call, and none begins once the server stops`() async throws
+    {
+        try await RunningServer.with { running in
+            try await withChannel(running.socketPath) { channel in
+                let health = Grpc_Health_V1_Health.Client(wrapping: channel)
+                var options = CallOptions.defaults
+                options.timeout = .milliseconds(50)
+                await #expect(throws: RPCError.self) {
+                    try await health.watch(.init(), options: options) { response in
+                        for try await _ in response.messages {}
+                    }
+                }
+            }
+        }
+        let board = HealthBoard(services: [])
+        board.close()
+        var told = 0
+        for await _ in board.changes(of: "") { told += 1 }
+        #expect(told <= 1)
+    }
 }

@@ -45,6 +45,24 @@ func answering<Answer>(_ work: () async throws -> Answer) async throws -> Answer
     }
 }
 
+/// Runs what may wait without end, until it has ended, its caller has gone or the call's time is over.
+///
+/// gRPC tells a handler of both, and ends it for neither.
+func whileCalled(_ work: @escaping @Sendable () async throws -> Void) async throws {
+    let working = Task(executorPreference: EventLoop.shared) { try await work() }
+    try await withRPCCancellationHandler {
+        try await withTaskCancellationHandler {
+            try await working.value
+        } onCancel: {
+            working.cancel()
+        }
+    } onCancelRPC: {
+        working.cancel()
+    }
+    // To who has gone it is all the same.
+    if working.isCancelled { throw RPCError(code: .deadlineExceeded, message: "the call's time is over") }
+}
+
 /// Without control characters, which would reach a terminal.
 private func oneLine(_ text: some StringProtocol) -> String {
     String(

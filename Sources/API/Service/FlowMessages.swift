@@ -15,22 +15,11 @@ extension FlowWatch {
 }
 
 /// Hands a stream of events to a caller until either ends.
-///
-/// gRPC tells a handler that its caller has gone, and does not end it: one that waits for an event would wait on.
 func forward(
     _ events: AsyncStream<FlowEvent>, to response: RPCWriter<Forge_Network_V1_FlowEvent>
 ) async throws {
-    let forwarding = Task(executorPreference: EventLoop.shared) {
+    try await whileCalled {
         for await event in events { try await response.write(.init(event)) }
-    }
-    try await withRPCCancellationHandler {
-        try await withTaskCancellationHandler {
-            try await forwarding.value
-        } onCancel: {
-            forwarding.cancel()
-        }
-    } onCancelRPC: {
-        forwarding.cancel()
     }
 }
 

@@ -12,6 +12,7 @@ package final class HealthBoard: Sendable {
         var serving: [String: Bool]
         var listeners: [Int: (service: String, listener: Listener)] = [:]
         var nextListener = 0
+        var isClosed = false
     }
 
     private let state: Mutex<State>
@@ -28,9 +29,12 @@ package final class HealthBoard: Sendable {
         }
     }
 
-    /// Ends every watch: a server that stops waits for its calls.
+    /// Ends every watch, and those that begin later: a server that stops waits for its calls.
     func close() {
-        let listeners = state.withLock { state in Array(state.listeners.values) }
+        let listeners = state.withLock { state in
+            state.isClosed = true
+            return Array(state.listeners.values)
+        }
         for (_, listener) in listeners { listener.finish() }
     }
 
@@ -42,15 +46,16 @@ package final class HealthBoard: Sendable {
     /// The value now, then each one that it is set to; only the newest is kept for a slow reader.
     func changes(of service: String) -> AsyncStream<Bool?> {
         let (stream, listener) = AsyncStream.makeStream(of: Bool?.self, bufferingPolicy: .bufferingNewest(1))
-        let number = state.withLock { state in
+        let (number, isClosed) = state.withLock { state in
             state.nextListener += 1
             state.listeners[state.nextListener] = (service, listener)
             listener.yield(state.serving[service])
-            return state.nextListener
+            return (state.nextListener, state.isClosed)
         }
         listener.onTermination = { [weak self] _ in
             _ = self?.state.withLock { $0.listeners.removeValue(forKey: number) }
         }
+        if isClosed { listener.finish() }
         return stream
     }
 }
@@ -78,11 +83,13 @@ struct HealthService: Grpc_Health_V1_Health.SimpleServiceProtocol {
         request: Grpc_Health_V1_HealthCheckRequest, response: RPCWriter<Grpc_Health_V1_HealthCheckResponse>,
         context: ServerContext
     ) async throws {
-        var last: Grpc_Health_V1_HealthCheckResponse?
-        for await serving in board.changes(of: request.service) {
-            let answer = answer(serving)
-            if answer != last { try await response.write(answer) }
-            last = answer
+        try await whileCalled {
+            var last: Grpc_Health_V1_HealthCheckResponse?
+            for await serving in board.changes(of: request.service) {
+                let answer = answer(serving)
+                if answer != last { try await response.write(answer) }
+                last = answer
+            }
         }
     }
 

@@ -8,6 +8,9 @@ enum CallFields {
         "content-type", "te", "grpc-encoding", "grpc-accept-encoding", "grpc-status", "grpc-message",
     ]
 
+    /// Bytes of a status message.
+    private static let messageLimit = 4_000
+
     // MARK: A client's
 
     static func request(_ method: MethodDescriptor, authority: String, _ metadata: Metadata) -> HeaderFields {
@@ -97,7 +100,9 @@ enum CallFields {
 
     static func trailers(_ status: Status, _ metadata: Metadata) -> HeaderFields {
         var all: HeaderFields = [("grpc-status", "\(status.code.rawValue)")]
-        if !status.message.isEmpty { all.append(("grpc-message", PercentCoding.encoded(status.message))) }
+        // A header block of more than some 16 KiB reaches nobody, and a byte may take three.
+        let message = String(decoding: status.message.utf8.prefix(messageLimit), as: UTF8.self)
+        if !message.isEmpty { all.append(("grpc-message", PercentCoding.encoded(message))) }
         return all + fields(metadata)
     }
 

@@ -36,7 +36,9 @@ final class CallStream: @unchecked Sendable {
     private var onBreak: (() -> Void)?
 
     private var frames: MessageFrames
+    /// Those from `firstPart` on have not been taken.
     private var parts: [Part] = []
+    private var firstPart = 0
     private var end: End?
     private var reader: CheckedContinuation<Part?, any Error>?
     /// Bytes of messages that nobody has taken yet.
@@ -45,7 +47,10 @@ final class CallStream: @unchecked Sendable {
     private var output: [UInt8] = []
     private var sent = 0
     private(set) var conclusion = Conclusion.none
-    private var writers: [CheckedContinuation<Void, any Error>] = []
+    private var writers: [Int: CheckedContinuation<Void, any Error>] = [:]
+    private var lastWriter = 0
+    /// Writers that gave up before they waited.
+    private var givenUp: Set<Int> = []
     /// The header block that begins our side has gone out.
     var hasBegun = false
     /// The header block that begins the other side has come.
@@ -82,7 +87,7 @@ final class CallStream: @unchecked Sendable {
             fail(RPCError(error, limit: frames.limit))
         }
         // A message that is not complete must be able to become so.
-        if parts.isEmpty { consume(untaken) }
+        if !hasPart { consume(untaken) }
     }
 
     /// The other side has said all.
@@ -102,8 +107,8 @@ final class CallStream: @unchecked Sendable {
         connection = nil
         isBroken = end == nil || error != nil
         if let error { fail(error) } else { conclude(.complete) }
-        let waiting = writers
-        writers = []
+        let waiting = writers.values
+        writers = [:]
         for writer in waiting { writer.resume(throwing: error ?? RPCError.gone) }
         if isBroken { onBreak?() }
         onBreak = nil
@@ -131,18 +136,18 @@ final class CallStream: @unchecked Sendable {
 
     /// The next part; nil after the last.
     func next() async throws -> Part? {
-        if loop.isCurrent, !parts.isEmpty { return takeNext() }
+        if loop.isCurrent, hasPart { return takeNext() }
         return try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { continuation in
                 if loop.isCurrent { read(continuation) } else { loop.execute { self.read(continuation) } }
             }
         } onCancel: {
-            loop.execute { self.fail(CancellationError()) }
+            loop.execute { self.fail(RPCError.givenUp) }
         }
     }
 
     private func read(_ continuation: CheckedContinuation<Part?, any Error>) {
-        if !parts.isEmpty {
+        if hasPart {
             continuation.resume(returning: takeNext())
         } else if let end {
             resume(continuation, end)
@@ -151,9 +156,18 @@ final class CallStream: @unchecked Sendable {
         }
     }
 
+    private var hasPart: Bool { firstPart < parts.count }
+
     private func takeNext() -> Part {
-        let part = parts.removeFirst()
+        let part = parts[firstPart]
+        firstPart += 1
         taken(part)
+        if !hasPart {
+            parts.removeAll(keepingCapacity: true)
+            firstPart = 0
+            // Of a message that is not complete.
+            consume(untaken)
+        }
         return part
     }
 
@@ -173,42 +187,56 @@ final class CallStream: @unchecked Sendable {
 
     /// Sends a message once those before it are on their way, and waits where too much is.
     func send(_ message: [UInt8]) async throws {
-        try await loop.run { try self.append(message) }
+        let writer = try await loop.run { try self.append(message) }
         if loop.isCurrent, output.count - sent <= Self.mostOutput { return }
         try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { continuation in
-                if loop.isCurrent { drain(continuation) } else { loop.execute { self.drain(continuation) } }
+                if loop.isCurrent {
+                    drain(writer, continuation)
+                } else {
+                    loop.execute { self.drain(writer, continuation) }
+                }
             }
         } onCancel: {
-            loop.execute { self.giveUpWriting() }
+            loop.execute { self.giveUp(writer) }
         }
     }
 
-    private func append(_ message: [UInt8]) throws {
+    /// - Returns: the writer's number.
+    private func append(_ message: [UInt8]) throws -> Int {
         guard let connection, case .none = conclusion else { throw RPCError.gone }
         if sent == output.count {
             output.removeAll(keepingCapacity: output.capacity <= Self.mostOutput)
+            sent = 0
+        } else if sent > Self.mostOutput {
+            output.removeFirst(sent)
             sent = 0
         }
         MessageFrames.append(message, to: &output)
         connection.session.resume(number)
         connection.hasOutput()
+        lastWriter += 1
+        return lastWriter
     }
 
-    private func drain(_ continuation: CheckedContinuation<Void, any Error>) {
-        if connection == nil {
+    private func drain(_ writer: Int, _ continuation: CheckedContinuation<Void, any Error>) {
+        if givenUp.remove(writer) != nil {
+            continuation.resume(throwing: RPCError.givenUp)
+        } else if connection == nil {
             continuation.resume(throwing: RPCError.gone)
         } else if output.count - sent <= Self.mostOutput {
             continuation.resume()
         } else {
-            writers.append(continuation)
+            writers[writer] = continuation
         }
     }
 
-    private func giveUpWriting() {
-        let waiting = writers
-        writers = []
-        for writer in waiting { writer.resume(throwing: CancellationError()) }
+    private func giveUp(_ writer: Int) {
+        if let waiting = writers.removeValue(forKey: writer) {
+            waiting.resume(throwing: RPCError.givenUp)
+        } else {
+            givenUp.insert(writer)
+        }
     }
 
     /// Ends our side after what is to be sent.
@@ -227,8 +255,8 @@ final class CallStream: @unchecked Sendable {
         }
         sent += count
         if output.count - sent <= Self.mostOutput, !writers.isEmpty {
-            let waiting = writers
-            writers = []
+            let waiting = writers.values
+            writers = [:]
             for writer in waiting { writer.resume() }
         }
         return count
@@ -239,6 +267,16 @@ final class CallStream: @unchecked Sendable {
 
 extension RPCError {
     static let gone = RPCError(code: .unavailable, message: "the other side has gone")
+    static let givenUp = RPCError(code: .cancelled, message: "the call was given up")
+
+    private struct Unsent: Error {}
+
+    static func unsent(_ message: String) -> RPCError {
+        RPCError(code: .unavailable, message: message, cause: Unsent())
+    }
+
+    /// Nobody has seen the call: it may be made again, whatever it does.
+    var isUnsent: Bool { cause is Unsent }
 
     init(_ problem: MessageFrames.Problem, limit: Int) {
         switch problem {

@@ -66,7 +66,6 @@ final class Connection: @unchecked Sendable {
 
     /// Begins a client's call. Its header fields go out with what follows them.
     func begin(_ stream: CallStream, _ fields: HeaderFields) throws {
-        guard !isClosing else { throw RPCError.gone }
         stream.number = try session.request(fields)
         stream.hasBegun = true
         streams[stream.number] = stream
@@ -181,7 +180,7 @@ final class Connection: @unchecked Sendable {
         guard let stream = streams.removeValue(forKey: number) else { return }
         switch HTTP2Session.ResetReason(rawValue: error) {
         case .some(.none): stream.close(nil)
-        case .refusedStream: stream.close(RPCError(code: .unavailable, message: "the call was not taken"))
+        case .refusedStream: stream.close(.unsent("the call was not taken"))
         case .cancel: stream.close(RPCError(code: .cancelled, message: "the other side gave the call up"))
         default: stream.close(RPCError(code: .internalError, message: "the call was reset (\(error))"))
         }
@@ -207,12 +206,13 @@ final class Connection: @unchecked Sendable {
     // MARK: The socket
 
     private func isReady(_ ready: Epoll.Interest) {
+        if !ready.isDisjoint(with: [.read, .failed]) { _ = receive() }
         if ready.contains(.write) { flush() }
-        if !ready.isDisjoint(with: [.read, .failed]) { receive() }
     }
 
-    private func receive() {
-        guard isOpen else { return }
+    /// - Returns: whether there may be more.
+    private func receive() -> Bool {
+        guard isOpen else { return false }
         let number = socket.rawValue
         do {
             try unsafe withUnsafeTemporaryAllocation(byteCount: Self.inputSize, alignment: 16) { room in
@@ -224,13 +224,14 @@ final class Connection: @unchecked Sendable {
             }
             hasOutput()
         } catch let error as SystemError where error.errno == .again {
-            return
+            return false
         } catch let failure as HTTP2Session.Failure {
             // Not HTTP/2, or a flood of it.
             end("\(failure)")
         } catch {
             end()
         }
+        return isOpen
     }
 
     /// Sends what there is, once the tasks that are ready have run.
@@ -256,7 +257,9 @@ final class Connection: @unchecked Sendable {
                 guard try sendSome() else { return awaitRoom(true) }
             }
         } catch {
-            return end("\(error)")
+            // What the other side has said before it went still counts.
+            if error is SystemError { while receive() {} }
+            return end()
         }
         awaitRoom(false)
         if session.isOver || isClosing && streams.isEmpty { end() }

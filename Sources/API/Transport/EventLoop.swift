@@ -99,7 +99,7 @@ final class EventLoop: TaskExecutor, @unchecked Sendable {
         epoll.remove(descriptor)
     }
 
-    /// Does something once, when no task is ready to run.
+    /// Does something once, when no task is ready to run or many rounds have.
     func whenSettled(_ action: @escaping () -> Void) { settlers.append(action) }
 
     // MARK: The thread
@@ -129,14 +129,15 @@ final class EventLoop: TaskExecutor, @unchecked Sendable {
                 for work in round { perform(work) }
                 if ready.isEmpty { settle() }
             }
+            settle()
+            let isIdle = ready.isEmpty && settlers.isEmpty
             let events: [Epoll.Event]
-            do throws(SystemError) { events = try epoll.wait(milliseconds: ready.isEmpty ? -1 : 0) } catch {
+            do throws(SystemError) { events = try epoll.wait(milliseconds: isIdle ? -1 : 0) } catch {
                 fatalError("the event loop cannot wait: \(error)")
             }
             for event in events {
                 if event.token == 0 { takeOver() } else { watchers[event.token]?(event.ready) }
             }
-            if ready.isEmpty { settle() }
         }
     }
 

@@ -83,11 +83,12 @@ final class SocketClientTransport: ClientTransport, @unchecked Sendable {
 
     private func open() throws -> Connection {
         do throws(SystemError) {
-            let made = try Connection(calling: try UnixSocket.connect(to: path), loop: loop)
+            // Where as many wait as may, others are told so at once: the loop's thread waits for nobody.
+            let made = try Connection(calling: try UnixSocket.connect(to: path, waits: false), loop: loop)
             connection = made
             return made
         } catch {
-            throw RPCError.unsent(path, error)
+            throw RPCError.unsent("no fabric answers at \(path)")
         }
     }
 
@@ -104,17 +105,6 @@ final class SocketClientTransport: ClientTransport, @unchecked Sendable {
         stopped?.resume()
         stopped = nil
     }
-}
-
-extension RPCError {
-    private static let unsentPrefix = "no fabric answers at "
-
-    static func unsent(_ path: String, _ cause: any Error) -> RPCError {
-        RPCError(code: .unavailable, message: unsentPrefix + path, cause: cause)
-    }
-
-    /// Nobody has seen the call: it may be made again, whatever it does.
-    var isUnsent: Bool { code == .unavailable && message.hasPrefix(Self.unsentPrefix) }
 }
 
 /// What a server answers in a call.
@@ -153,7 +143,9 @@ private struct RequestParts: ClosableRPCWriterProtocol {
             // RFC 9113, 8.3.1: there is no host to be the authority; servers use none of it.
             let fields = CallFields.request(method, authority: "localhost", metadata)
             try await stream.loop.run { [stream] in
-                guard let connection = stream.connection else { throw RPCError.gone }
+                guard let connection = stream.connection, !connection.isClosing else {
+                    throw RPCError.unsent("the connection to the fabric broke before it was used")
+                }
                 try connection.begin(stream, fields)
             }
         case .message(let message): try await stream.send(message)

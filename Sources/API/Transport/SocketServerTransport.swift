@@ -21,7 +21,8 @@ final class SocketServerTransport: ServerTransport, @unchecked Sendable {
     private var stopped: CheckedContinuation<Void, Never>?
     private var isStopping = false
     private var connections: [ObjectIdentifier: Connection] = [:]
-    private var calls: [ObjectIdentifier: Task<Void, Never>] = [:]
+    private var calls: [Int: Task<Void, Never>] = [:]
+    private var lastCall = 0
 
     /// - Parameters:
     ///   - socket: bound and listening.
@@ -111,11 +112,16 @@ final class SocketServerTransport: ServerTransport, @unchecked Sendable {
             if error.errno == .again { return }
             // The peer is gone again, or there is no descriptor left: then others may give theirs back.
             pause()
-            Task(executorPreference: loop) {
-                try? await Task.sleep(for: .milliseconds(50))
-                self.loop.execute {
-                    if !self.isStopping, self.watch == nil { try? self.awaitConnections() }
-                }
+            resumeLater()
+        }
+    }
+
+    private func resumeLater() {
+        Task(executorPreference: loop) {
+            try? await Task.sleep(for: .milliseconds(50))
+            self.loop.execute {
+                guard !self.isStopping, self.watch == nil else { return }
+                do throws(SystemError) { try self.awaitConnections() } catch { self.resumeLater() }
             }
         }
     }
@@ -139,7 +145,8 @@ final class SocketServerTransport: ServerTransport, @unchecked Sendable {
 
     private func serve(_ stream: CallStream, _ method: MethodDescriptor) {
         guard let handler else { return }
-        let key = ObjectIdentifier(stream)
+        lastCall += 1
+        let key = lastCall
         calls[key] = Task(executorPreference: loop) { [loop] in
             await withServerContextRPCCancellationHandle { handle in
                 loop.execute { stream.whenBroken { handle.cancel() } }

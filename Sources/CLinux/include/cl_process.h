@@ -80,7 +80,7 @@ int cl_lock_holder(int fd, pid_t *pid);
 
 // Unix stream sockets by path. Listening sockets get mode 0600.
 int cl_unix_listen(const char *path, int backlog);
-int cl_unix_connect(const char *path);
+int cl_unix_connect(const char *path, int waits);
 int cl_seqpacket_pair(int fds[2]);
 int cl_pipe(int fds[2]);
 
