@@ -140,6 +140,8 @@ void ch_free(struct ch_session *own) {
     free(own);
 }
 
+void ch_report_to(struct ch_session *own, void *context) { own->handlers.context = context; }
+
 int ch_receive(struct ch_session *own, const uint8_t *bytes, size_t length) {
     ssize_t taken = nghttp2_session_mem_recv(own->session, bytes, length);
     return taken < 0 ? (int)taken : 0;

@@ -42,7 +42,7 @@ final class FabricService: Sendable {
         configuration.nameSocket = context.paths.nameSocket
         let manager = try await NetworkManager(configuration)
         let (context, log) = (context, log)
-        let server = APIServer(
+        let server = try APIServer(
             control: FabricDesk(manager: manager, context: context),
             socket: Descriptor(owning: context.listener)
         ) { connection in

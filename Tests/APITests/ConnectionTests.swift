@@ -152,7 +152,7 @@ import Testing
     }
 
     @Test func `says that nobody answers`() async throws {
-        let client = ForgeClient(socketPath: "/nonexistent/socket", patience: .milliseconds(30))
+        let client = try ForgeClient(socketPath: "/nonexistent/socket", patience: .milliseconds(30))
         await #expect(throws: ForgeError(.unavailable, "no fabric answers at /nonexistent/socket")) {
             try await client.getStatus(.init())
         }
@@ -170,11 +170,11 @@ import Testing
         let fabric = MemoryFabric()
         // The client is there before the first server is.
         // Long: other tests may keep all threads of tasks busy for a while.
-        let client = ForgeClient(socketPath: path, patience: .seconds(120))
+        let client = try ForgeClient(socketPath: path, patience: .seconds(120))
         for round in 1...3 {
             async let made = client.createVNet(.with { $0.name = "lan\(round)" })
             try await Task.sleep(for: .milliseconds(50))
-            let server = APIServer(
+            let server = try APIServer(
                 control: fabric, socket: try UnixSocket.listen(at: path), admits: { _ in true })
             async let served: Void = server.serve()
             #expect(try await made.vnet.name == "lan\(round)")

@@ -8,7 +8,7 @@ enum RawCall {
     /// Makes a call with an empty message, and reads to its end.
     /// - Returns: the status of the answer, or the HTTP status where it is no answer of gRPC's.
     static func make(_ path: String, _ fields: [(name: String, value: String)]) async throws -> Status {
-        let loop = EventLoop.shared
+        let loop = try EventLoop.shared
         let stream = try await loop.run {
             let connection = try Connection(calling: UnixSocket.connect(to: path), loop: loop)
             let stream = CallStream(on: connection, messageLimit: 1 << 20)

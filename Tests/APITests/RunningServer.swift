@@ -19,7 +19,7 @@ struct RunningServer {
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(atPath: directory) }
         let path = directory + "/s"
-        let server = APIServer(control: fabric, socket: try UnixSocket.listen(at: path), admits: admits)
+        let server = try APIServer(control: fabric, socket: try UnixSocket.listen(at: path), admits: admits)
         async let served: Void = server.serve()
         let result: Result
         do {
@@ -39,7 +39,7 @@ struct RunningServer {
     func client<Result>(patience: Duration = .seconds(2), _ body: (ForgeClient) async throws -> Result)
         async throws -> Result
     {
-        let client = ForgeClient(socketPath: socketPath, patience: patience)
+        let client = try ForgeClient(socketPath: socketPath, patience: patience)
         do {
             let result = try await body(client)
             await client.close()

@@ -10,7 +10,7 @@ import Testing
     private func withChannel<Result: Sendable>(
         _ path: String, _ body: (GRPCClient<SocketClientTransport>) async throws -> Result
     ) async throws -> Result {
-        let transport = SocketClientTransport(loop: .shared, path: path)
+        let transport = SocketClientTransport(loop: try .shared, path: path)
         return try await withGRPCClient(transport: transport) { try await body($0) }
     }
 

@@ -59,12 +59,13 @@ import Testing
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(atPath: directory) }
         let transport = SocketServerTransport(
-            loop: .shared, socket: try UnixSocket.listen(at: directory + "/s"), requestLimit: 4 << 20
+            loop: try .shared, socket: try UnixSocket.listen(at: directory + "/s"), requestLimit: 4 << 20
         ) { _ in true }
         let service = Service()
         try await withGRPCServer(transport: transport, services: [service]) { _ in
-            try await withGRPCClient(transport: SocketClientTransport(loop: .shared, path: directory + "/s"))
-            {
+            try await withGRPCClient(
+                transport: SocketClientTransport(loop: try .shared, path: directory + "/s")
+            ) {
                 try await test($0, service)
             }
         }

@@ -19,7 +19,7 @@ struct AttachBench {
                 print("{}")
                 return
             }
-            let client = ForgeClient(socketPath: Containers.socket)
+            let client = try ForgeClient(socketPath: Containers.socket)
             // The first call connects.
             _ = try await client.getStatus(.init())
             let run = Run(options: options, containers: containers, client: client)

@@ -45,7 +45,7 @@ struct PolicyBench {
         }
         if action == "evaluate" { return try Evaluation(policies: try number(1)).run() }
         let bench = Fabric(
-            client: ForgeClient(socketPath: Containers.socket), containers: try Containers())
+            client: try ForgeClient(socketPath: Containers.socket), containers: try Containers())
         // The first call connects.
         _ = try await bench.client.getStatus(.init())
         let result: String

@@ -1,5 +1,6 @@
 internal import GRPCCore
 internal import Protos
+internal import Sys
 
 /// A connection to a fabric's API.
 ///
@@ -8,6 +9,7 @@ internal import Protos
 public final class ForgeClient: Sendable {
     typealias Stub = Forge_Network_V1_NetworkManager.Client<SocketClientTransport>
 
+    private let loop: EventLoop
     private let patience: Duration
     private let client: GRPCClient<SocketClientTransport>
     private let connections: Task<Void, Never>
@@ -16,10 +18,12 @@ public final class ForgeClient: Sendable {
     ///   - socketPath: the API's Unix socket, such as `/run/user/1000/forge/forge.sock`.
     ///   - patience: how long a call tries to connect when nobody answers: long enough for a server that is
     ///   being started.
-    public init(socketPath: String, patience: Duration = .seconds(2)) {
-        client = GRPCClient(transport: SocketClientTransport(loop: .shared, path: socketPath))
+    /// - Throws: `.failed` where this process has no descriptors or no threads left.
+    public init(socketPath: String, patience: Duration = .seconds(2)) throws(ForgeError) {
+        do throws(SystemError) { loop = try EventLoop.shared } catch { throw ForgeError(error) }
+        client = GRPCClient(transport: SocketClientTransport(loop: loop, path: socketPath))
         self.patience = patience
-        connections = Task(executorPreference: EventLoop.shared) { [client] in
+        connections = Task(executorPreference: loop) { [client] in
             // It ends by `close` alone; what breaks before that is told to the calls.
             try? await client.runConnections()
         }
@@ -55,7 +59,7 @@ public final class ForgeClient: Sendable {
         options.maxResponseMessageBytes = 64 << 20
         while true {
             do {
-                return try await withTaskExecutorPreference(EventLoop.shared) {
+                return try await withTaskExecutorPreference(loop) {
                     try await call(Stub(wrapping: client), options)
                 }
             } catch {

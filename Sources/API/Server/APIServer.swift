@@ -13,17 +13,20 @@ package final class APIServer: Sendable {
 
     package let health: HealthBoard
     private let server: GRPCServer<SocketServerTransport>
+    private let loop: EventLoop
 
     /// - Parameters:
     ///   - socket: bound and listening.
     ///   - admits: whether the peer of this connection may speak; the descriptor is only lent. Called for
     ///   each connection before anything is read from it.
+    /// - Throws: `SystemError` where there are no descriptors or no threads left.
     package init(
         control: any FabricControl, socket: consuming Descriptor,
         admits: @escaping @Sendable (Int32) async -> Bool
-    ) {
+    ) throws(SystemError) {
+        loop = try EventLoop.shared
         let transport = SocketServerTransport(
-            loop: .shared, socket: socket, requestLimit: Self.requestLimit, admits: admits)
+            loop: loop, socket: socket, requestLimit: Self.requestLimit, admits: admits)
         let names = [Forge_Network_V1_NetworkManager.descriptor.fullyQualifiedService]
         let health = HealthBoard(services: names)
         let reflection = ReflectionService(
@@ -43,7 +46,7 @@ package final class APIServer: Sendable {
 
     /// Serves until `stop`, or until the task is cancelled.
     package func serve() async throws {
-        try await withTaskExecutorPreference(EventLoop.shared) { try await server.serve() }
+        try await withTaskExecutorPreference(loop) { try await server.serve() }
     }
 
     /// Takes no further calls; `serve` returns when those under way are answered.

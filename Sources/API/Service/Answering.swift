@@ -49,7 +49,7 @@ func answering<Answer>(_ work: () async throws -> Answer) async throws -> Answer
 ///
 /// gRPC tells a handler of both, and ends it for neither.
 func whileCalled(_ work: @escaping @Sendable () async throws -> Void) async throws {
-    let working = Task(executorPreference: EventLoop.shared) { try await work() }
+    let working = Task(executorPreference: try EventLoop.shared) { try await work() }
     try await withRPCCancellationHandler {
         try await withTaskCancellationHandler {
             try await working.value

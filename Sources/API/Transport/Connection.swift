@@ -21,7 +21,7 @@ final class Connection: @unchecked Sendable {
     /// Bytes that a message to a server may have.
     private let requestLimit: Int
     private let socket: Descriptor
-    private(set) lazy var session = HTTP2Session(serve == nil ? .client : .server, owner: self)
+    let session: HTTP2Session
     private var watch: UInt64 = 0
     private var streams: [Int32: CallStream] = [:]
     private var block: HeaderFields = []
@@ -40,24 +40,27 @@ final class Connection: @unchecked Sendable {
     /// A server's end.
     init(
         serving socket: consuming Descriptor, loop: EventLoop, requestLimit: Int, _ serve: @escaping Serve
-    ) throws(SystemError) {
+    ) throws {
         self.loop = loop
         self.serve = serve
         self.requestLimit = requestLimit
         self.socket = socket
+        session = try HTTP2Session(.server)
         try begin()
     }
 
     /// A client's end.
-    init(calling socket: consuming Descriptor, loop: EventLoop) throws(SystemError) {
+    init(calling socket: consuming Descriptor, loop: EventLoop) throws {
         self.loop = loop
         serve = nil
         requestLimit = 0
         self.socket = socket
+        session = try HTTP2Session(.client)
         try begin()
     }
 
-    private func begin() throws(SystemError) {
+    private func begin() throws {
+        session.report(to: self)
         watch = try loop.watch(socket.rawValue, .read) { self.isReady($0) }
         hasOutput()
     }

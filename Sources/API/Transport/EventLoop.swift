@@ -11,7 +11,19 @@ internal import Sys
 final class EventLoop: TaskExecutor, @unchecked Sendable {
     /// For all of this process's API traffic. It lives as long as the process: a task may come back to it at
     /// any time.
-    static let shared = EventLoop()
+    /// - Throws: `SystemError` where there are no descriptors or no threads left; it is tried again then.
+    static var shared: EventLoop {
+        get throws(SystemError) {
+            try made.withLock { made throws(SystemError) in
+                if let made { return made }
+                let loop = try EventLoop()
+                made = loop
+                return loop
+            }
+        }
+    }
+
+    private static let made = Mutex<EventLoop?>(nil)
 
     typealias Action = @Sendable () -> Void
 
@@ -35,15 +47,14 @@ final class EventLoop: TaskExecutor, @unchecked Sendable {
     /// Rounds of tasks between two looks at the descriptors, so that tasks that go on and on hold up nobody.
     private static let roundsInARow = 32
 
-    private init() {
-        do throws(SystemError) {
-            wakeUp = try WakeUp()
-            epoll = try Epoll()
-            try epoll.add(wakeUp.rawValue, .read, token: 0)
-        } catch {
-            fatalError("no event loop: \(error)")
+    private init() throws(SystemError) {
+        wakeUp = try WakeUp()
+        epoll = try Epoll()
+        try epoll.add(wakeUp.rawValue, .read, token: 0)
+        try startThread {
+            self.thread.store(UInt(pthread_self()), ordering: .relaxed)
+            self.turn()
         }
-        start()
     }
 
     var isCurrent: Bool { thread.load(ordering: .relaxed) == UInt(pthread_self()) }
@@ -104,21 +115,6 @@ final class EventLoop: TaskExecutor, @unchecked Sendable {
 
     // MARK: The thread
 
-    private func start() {
-        var created = pthread_t()
-        // It never ends, and neither does what it is given.
-        let own = unsafe Unmanaged.passRetained(self).toOpaque()
-        let failure = unsafe pthread_create(
-            &created, nil,
-            { own in
-                guard let own = unsafe own else { fatalError("an event loop without itself") }
-                let loop = unsafe Unmanaged<EventLoop>.fromOpaque(own).takeUnretainedValue()
-                loop.thread.store(UInt(pthread_self()), ordering: .relaxed)
-                loop.turn()
-            }, own)
-        guard failure == 0 else { fatalError("no thread for the event loop: \(Errno(rawValue: failure))") }
-    }
-
     private func turn() -> Never {
         while true {
             var rounds = 0
@@ -133,6 +129,8 @@ final class EventLoop: TaskExecutor, @unchecked Sendable {
             let isIdle = ready.isEmpty && settlers.isEmpty
             let events: [Epoll.Event]
             do throws(SystemError) { events = try epoll.wait(milliseconds: isIdle ? -1 : 0) } catch {
+                // epoll_wait(2) fails for a descriptor that is none, or no epoll's: somebody closed what is ours.
+                // No task of the API would ever run again, and nobody would hear of it.
                 fatalError("the event loop cannot wait: \(error)")
             }
             for event in events {

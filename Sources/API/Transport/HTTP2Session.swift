@@ -10,7 +10,8 @@ typealias HeaderFields = [(name: String, value: String)]
     struct Failure: Error, CustomStringConvertible {
         let description: String
 
-        init(_ code: Int32) { description = unsafe String(cString: ch_error(code)) }
+        init(description: String) { self.description = description }
+        init(_ code: Int32) { self.init(description: unsafe String(cString: ch_error(code))) }
     }
 
     /// RFC 9113, 7.
@@ -29,38 +30,43 @@ typealias HeaderFields = [(name: String, value: String)]
 
     private let session: OpaquePointer
 
-    /// - Parameter owner: must outlive the session, which does not keep it.
-    init(_ role: Role, owner: Connection) {
+    /// - Throws: without memory.
+    init(_ role: Role) throws(Failure) {
         var handlers = unsafe ch_handlers()
-        unsafe handlers.context = unsafe Unmanaged.passUnretained(owner).toOpaque()
         unsafe handlers.field = { context, stream, name, nameLength, value, valueLength in
-            let accepts = unsafe connection(context).received(
+            let accepts = unsafe connection(context)?.received(
                 field: text(name, nameLength), text(value, valueLength), stream: stream)
-            return accepts ? 0 : 1
+            return accepts == true ? 0 : 1
         }
         unsafe handlers.fields_end = { context, stream, ends in
-            unsafe connection(context).receivedFields(stream: stream, ends: ends != 0)
+            unsafe connection(context)?.receivedFields(stream: stream, ends: ends != 0)
         }
         unsafe handlers.data = { context, stream, bytes, length in
-            unsafe connection(context).received(
+            unsafe connection(context)?.received(
                 data: UnsafeRawBufferPointer(start: bytes, count: length), stream: stream)
         }
-        unsafe handlers.data_end = { context, stream in unsafe connection(context).receivedEnd(stream: stream)
+        unsafe handlers.data_end = { context, stream in
+            unsafe connection(context)?.receivedEnd(stream: stream)
         }
         unsafe handlers.closed = { context, stream, error in
-            unsafe connection(context).closed(stream: stream, error: error)
+            unsafe connection(context)?.closed(stream: stream, error: error)
         }
-        unsafe handlers.leaving = { context in unsafe connection(context).isLeaving() }
+        unsafe handlers.leaving = { context in unsafe connection(context)?.isLeaving() }
         unsafe handlers.supply = { context, stream, room, length, next in
             let room = unsafe UnsafeMutableRawBufferPointer(start: room, count: length)
-            let (count, following) = unsafe connection(context).supply(stream: stream, room)
+            let (count, following) = unsafe connection(context)?.supply(stream: stream, room) ?? (0, CH_END)
             unsafe next?.pointee = following
             return count
         }
         guard let made = unsafe ch_open(role == .server ? 1 : 0, &handlers, Self.streams, Self.window) else {
-            fatalError("no memory for a connection")
+            throw Failure(description: "no memory for a connection")
         }
         unsafe session = made
+    }
+
+    /// Tells a connection what the other end does. It must outlive the session, which does not keep it.
+    func report(to connection: Connection) {
+        unsafe ch_report_to(session, Unmanaged.passUnretained(connection).toOpaque())
     }
 
     deinit { unsafe ch_free(session) }
@@ -119,9 +125,8 @@ typealias HeaderFields = [(name: String, value: String)]
     }
 }
 
-private func connection(_ context: UnsafeMutableRawPointer?) -> Connection {
-    guard let context = unsafe context else { fatalError("a session without its connection") }
-    return unsafe Unmanaged<Connection>.fromOpaque(context).takeUnretainedValue()
+private func connection(_ context: UnsafeMutableRawPointer?) -> Connection? {
+    unsafe context.map { unsafe Unmanaged<Connection>.fromOpaque($0).takeUnretainedValue() }
 }
 
 private func text(_ start: UnsafePointer<UInt8>?, _ count: Int) -> String {

@@ -64,7 +64,7 @@ final class SocketClientTransport: ClientTransport, @unchecked Sendable {
         defer { loop.execute { self.end(stream) } }
         return try await closure(
             RPCStream(
-                descriptor: descriptor, inbound: RPCAsyncSequence(wrapping: AnswerParts(stream: stream)),
+                descriptor: descriptor, inbound: RPCAsyncSequence(wrapping: stream.parts(\.response)),
                 outbound: RPCWriter.Closable(wrapping: RequestParts(stream: stream, method: descriptor))),
             ClientContext(descriptor: descriptor, remotePeer: "unix:\(path)", localPeer: "unix:"))
     }
@@ -82,13 +82,17 @@ final class SocketClientTransport: ClientTransport, @unchecked Sendable {
     }
 
     private func open() throws -> Connection {
-        do throws(SystemError) {
+        do {
             // Where as many wait as may, others are told so at once: the loop's thread waits for nobody.
             let made = try Connection(calling: try UnixSocket.connect(to: path, waits: false), loop: loop)
             connection = made
             return made
         } catch {
-            throw RPCError.unsent("no fabric answers at \(path)")
+            let nobody: [Errno] = [.noEntry, .connectionRefused, .again]
+            if let failure = error as? SystemError, nobody.contains(failure.errno) {
+                throw RPCError.unsent("no fabric answers at \(path)")
+            }
+            throw RPCError.unsent("\(error)")
         }
     }
 
@@ -107,31 +111,8 @@ final class SocketClientTransport: ClientTransport, @unchecked Sendable {
     }
 }
 
-/// What a server answers in a call.
-private struct AnswerParts: AsyncSequence, Sendable {
-    typealias Element = RPCResponsePart<[UInt8]>
-    typealias Failure = any Error
-
-    let stream: CallStream
-
-    struct AsyncIterator: AsyncIteratorProtocol {
-        let stream: CallStream
-
-        func next() async throws -> Element? {
-            switch try await stream.next() {
-            case .metadata(let metadata): .metadata(metadata)
-            case .message(let message): .message(message)
-            case .status(let status, let metadata): .status(status, metadata)
-            case nil: nil
-            }
-        }
-    }
-
-    func makeAsyncIterator() -> AsyncIterator { AsyncIterator(stream: stream) }
-}
-
 /// What a client sends in a call.
-private struct RequestParts: ClosableRPCWriterProtocol {
+private struct RequestParts: CallWriter {
     typealias Element = RPCRequestPart<[UInt8]>
 
     let stream: CallStream
@@ -150,10 +131,6 @@ private struct RequestParts: ClosableRPCWriterProtocol {
             }
         case .message(let message): try await stream.send(message)
         }
-    }
-
-    func write(contentsOf elements: some Sequence<Element>) async throws {
-        for element in elements { try await write(element) }
     }
 
     func finish() async { _ = try? await stream.loop.run { [stream] in stream.conclude(.end) } }

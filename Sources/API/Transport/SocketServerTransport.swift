@@ -128,7 +128,7 @@ final class SocketServerTransport: ServerTransport, @unchecked Sendable {
 
     private func open(_ socket: consuming Descriptor) {
         guard !isStopping else { return }
-        do throws(SystemError) {
+        do {
             let connection = try Connection(serving: socket, loop: loop, requestLimit: requestLimit) {
                 [weak self] in self?.serve($0, $1)
             }
@@ -152,7 +152,7 @@ final class SocketServerTransport: ServerTransport, @unchecked Sendable {
                 loop.execute { stream.whenBroken { handle.cancel() } }
                 await handler(
                     RPCStream(
-                        descriptor: method, inbound: RPCAsyncSequence(wrapping: Requests(stream: stream)),
+                        descriptor: method, inbound: RPCAsyncSequence(wrapping: stream.parts(\.request)),
                         outbound: RPCWriter.Closable(wrapping: Answers(stream: stream))),
                     ServerContext(
                         descriptor: method, remotePeer: "unix:", localPeer: "unix:", cancellation: handle))
@@ -165,30 +165,8 @@ final class SocketServerTransport: ServerTransport, @unchecked Sendable {
     }
 }
 
-/// What a client sends in a call.
-private struct Requests: AsyncSequence, Sendable {
-    typealias Element = RPCRequestPart<[UInt8]>
-    typealias Failure = any Error
-
-    let stream: CallStream
-
-    struct AsyncIterator: AsyncIteratorProtocol {
-        let stream: CallStream
-
-        func next() async throws -> Element? {
-            switch try await stream.next() {
-            case .metadata(let metadata): .metadata(metadata)
-            case .message(let message): .message(message)
-            case .status, nil: nil
-            }
-        }
-    }
-
-    func makeAsyncIterator() -> AsyncIterator { AsyncIterator(stream: stream) }
-}
-
 /// What a server sends in a call.
-private struct Answers: ClosableRPCWriterProtocol {
+private struct Answers: CallWriter {
     typealias Element = RPCResponsePart<[UInt8]>
 
     let stream: CallStream
@@ -211,10 +189,6 @@ private struct Answers: ClosableRPCWriterProtocol {
                 }
             }
         }
-    }
-
-    func write(contentsOf elements: some Sequence<Element>) async throws {
-        for element in elements { try await write(element) }
     }
 
     /// The status came before it.

@@ -38,10 +38,11 @@ struct ch_fields {
     size_t count;
 };
 
-// NULL without memory. `streams` is how many the other side may have open, `window` how many bytes of each may wait
+// NULL without memory. The handlers' context may be set later, but before anything is received or sent. `streams` is how many the other side may have open, `window` how many bytes of each may wait
 // unconsumed. The connection as a whole has no bound of its own.
 struct ch_session *ch_open(int is_server, const struct ch_handlers *handlers, uint32_t streams, uint32_t window);
 void ch_free(struct ch_session *session);
+void ch_report_to(struct ch_session *session, void *context);
 
 // Takes all of the bytes.
 int ch_receive(struct ch_session *session, const uint8_t *bytes, size_t length);

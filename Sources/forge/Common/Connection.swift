@@ -14,7 +14,7 @@ enum Connection {
             if starting { try FabricLauncher.ensureRunning(paths) }
             try checkUp(paths)
             // The process ends with the command, and the connection with it.
-            return try await work(ForgeClient(socketPath: paths.socket))
+            return try await work(try ForgeClient(socketPath: paths.socket))
         } catch let error as ExitCode {
             // What went wrong has been told already.
             throw error

@@ -31,7 +31,7 @@ struct ExecCommand: ParsableCommand {
             try Connection.checkUp(paths)
             let name = name
             let endpoint = try waiting {
-                let client = ForgeClient(socketPath: paths.socket)
+                let client = try ForgeClient(socketPath: paths.socket)
                 let endpoint = try await client.getEndpoint(.with { $0.name = name }).endpoint
                 await client.close()
                 return endpoint

@@ -70,7 +70,7 @@ struct RunCommand: ParsableCommand {
         ).start()
         let request = try request(containerID: containerID, pid: child.pid)
 
-        let client = ForgeClient(socketPath: paths.socket)
+        let client = try ForgeClient(socketPath: paths.socket)
         let endpoint = try waiting { try await client.assignEndpoint(request).endpoint }
         defer {
             // Should this fail: the manager sees by itself that the namespace is gone.
