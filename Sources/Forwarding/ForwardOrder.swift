@@ -16,8 +16,8 @@ package enum ForwardOrder: Hashable, Sendable {
     /// withdrawn.
     case beginResync
     case endResync
-    /// Asks for the counters of all ports.
-    case count
+    /// Asks for the counters of all ports; the answer bears the request's number.
+    case count(request: UInt32)
     /// Whether a connection may go on to the host that it asks for; of one that does already, whether it may stay.
     /// The socket to go on by comes along, not connected; none for a connection that has one.
     case host(id: UInt32, isAllowed: Bool)
@@ -30,7 +30,7 @@ package enum ForwardReport: Hashable, Sendable {
     /// Ports that are forwarded: the answer to `beginResync`, in as many parts as it takes.
     case holds([UInt32], isLast: Bool)
     /// The answer to `count`, in as many parts as it takes.
-    case counters([UInt32: ForwardCounters], isLast: Bool)
+    case counters(request: UInt32, [UInt32: ForwardCounters], isLast: Bool)
     /// The port is forwarded from now on.
     case published(id: UInt32)
     /// The port's socket is closed.
@@ -78,7 +78,9 @@ extension ForwardOrder {
             }
         case .beginResync: writer.integer(UInt8(5))
         case .endResync: writer.integer(UInt8(6))
-        case .count: writer.integer(UInt8(7))
+        case .count(let request):
+            writer.integer(UInt8(7))
+            writer.integerBE(request)
         case .host(let id, let isAllowed):
             writer.integer(UInt8(8))
             writer.integerBE(id)
@@ -122,7 +124,7 @@ extension ForwardOrder {
             self = .own(subnets, isLast: isLast)
         case 5: self = .beginResync
         case 6: self = .endResync
-        case 7: self = .count
+        case 7: self = .count(request: try reader.integerBE("request"))
         case 8: self = .host(id: try reader.integerBE("id"), isAllowed: try reader.flag())
         default: throw DecodeError("kind", at: 0, "\(kind) is no order")
         }
@@ -143,8 +145,9 @@ extension ForwardReport {
         case .holds(let ids, let isLast):
             writer.append([2, isLast ? 1 : 0])
             for id in ids { writer.integerBE(id) }
-        case .counters(let counters, let isLast):
+        case .counters(let request, let counters, let isLast):
             writer.append([3, isLast ? 1 : 0])
+            writer.integerBE(request)
             for (id, counters) in counters {
                 writer.integerBE(id)
                 for field in counters.fields { writer.integerBE(field) }
@@ -193,6 +196,7 @@ extension ForwardReport {
             self = .holds(ids, isLast: isLast)
         case 3:
             let isLast = try reader.flag()
+            let request: UInt32 = try reader.integerBE("request")
             var all: [UInt32: ForwardCounters] = [:]
             while reader.remaining > 0 {
                 let id: UInt32 = try reader.integerBE("id")
@@ -202,7 +206,7 @@ extension ForwardReport {
                 counters.fields = fields
                 all[id] = counters
             }
-            self = .counters(all, isLast: isLast)
+            self = .counters(request: request, all, isLast: isLast)
         case 4: self = .published(id: try reader.integerBE("id"))
         case 5: self = .withdrawn(id: try reader.integerBE("id"))
         case 6: self = .failed(id: try reader.integerBE("id"), errno: try reader.integerBE("errno"))

@@ -49,7 +49,7 @@ package struct ForwardCounters: Hashable, Sendable {
     package var opened: UInt64 = 0
     /// Those that are open now.
     package var active: UInt64 = 0
-    /// Those that the endpoint did not take, or could not be led to it.
+    /// Those that the endpoint did not take, that policy kept from it, or that could not be led to it.
     package var failed: UInt64 = 0
     /// Those whose endpoint sees the gateway's address in place of the client's.
     package var standIns: UInt64 = 0

@@ -304,11 +304,12 @@ package final class Forwarder {
                 report(.withdrawn(id: port.port.id))
             }
         case .host(let id, let isAllowed): decide(id, isAllowed, passengers.take())
-        case .count:
+        case .count(let request):
             let all = byID.values.sorted { $0.port.id < $1.port.id }
             for (ports, isLast) in all.parts(of: ForwardReport.portsInOne) {
                 let counters = ports.map { ($0.port.id, $0.counters) }
-                report(.counters(Dictionary(counters) { first, _ in first }, isLast: isLast))
+                report(
+                    .counters(request: request, Dictionary(counters) { first, _ in first }, isLast: isLast))
             }
         }
     }

@@ -16,7 +16,8 @@ struct OrderTests {
                 ForwardedPort(id: .max, transport: .udp, targets: [try address("fd01::2")], port: 65535)),
             .withdraw(id: 3), .refill(.v6, .udp), .refill(.v4, .tcp),
             .own([], isLast: true), .own([try CIDR("10.0.0.0/8"), try CIDR("fd00::/8")], isLast: false),
-            .beginResync, .endResync, .count, .publish(.gate(id: 9)), .host(id: 4, isAllowed: true),
+            .beginResync, .endResync, .count(request: 5), .publish(.gate(id: 9)),
+            .host(id: 4, isAllowed: true),
         ]
     }
 
@@ -27,7 +28,8 @@ struct OrderTests {
         (counters.dropped, counters.bytesIn, counters.bytesOut) = (7, 8, .max)
         return [
             .wantSockets(.v4, .udp, count: 64), .holds([], isLast: true), .holds([1, .max], isLast: false),
-            .counters([:], isLast: true), .counters([5: counters, 6: ForwardCounters()], isLast: false),
+            .counters(request: 0, [:], isLast: true),
+            .counters(request: .max, [5: counters, 6: ForwardCounters()], isLast: false),
             .published(id: 1), .withdrawn(id: 2), .failed(id: 3, errno: -4), .hostsEnded([]),
             .hostsEnded([5, .max]),
             .mayReach(
@@ -79,6 +81,6 @@ struct OrderTests {
         let own = ForwardOrder.own(Array(repeating: subnet, count: ForwardOrder.subnetLimit), isLast: false)
         #expect(own.encoded.count <= ForwardOrder.limit)
         let counters = Dictionary(uniqueKeysWithValues: (0..<512).map { (UInt32($0), ForwardCounters()) })
-        #expect(ForwardReport.counters(counters, isLast: false).encoded.count <= ForwardOrder.limit)
+        #expect(ForwardReport.counters(request: 1, counters, isLast: false).encoded.count <= ForwardOrder.limit)
     }
 }

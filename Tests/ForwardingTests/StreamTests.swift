@@ -252,8 +252,8 @@ import Wire
             _ = try harness.expect(.failed(id: id, errno: 22))
         }
         ends.0.close()
-        try harness.send(.count)
-        _ = try harness.expect(.counters([:], isLast: true))
+        try harness.send(.count(request: 9))
+        _ = try harness.expect(.counters(request: 9, [:], isLast: true))
     }
 
     @Test func `with no sockets in stock clients wait, and are let in when some come`() throws {

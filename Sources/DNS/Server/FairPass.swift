@@ -42,12 +42,12 @@ struct FairPass {
         for (index, piece) in pieces.enumerated() {
             let count = counts[piece.client, default: 0]
             counts[piece.client] = count + piece.count
-            if count < Self.first {
-                order.append(index)
-            } else if count + piece.count <= limit {
-                later.append(index)
-            } else {
+            if count + piece.count > limit {
                 dropped[piece.client, default: 0] += piece.count
+            } else if count < Self.first {
+                order.append(index)
+            } else {
+                later.append(index)
             }
         }
         order += later

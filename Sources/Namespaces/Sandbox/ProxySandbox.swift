@@ -97,8 +97,8 @@ package enum ProxySandbox {
             SYS_socket, SYS_socketpair, SYS_bpf, SYS_perf_event_open, SYS_userfaultfd, SYS_keyctl,
             SYS_add_key, SYS_request_key, SYS_init_module, SYS_finit_module, SYS_delete_module,
             SYS_memfd_create)
-        // io_uring_setup, io_uring_enter, io_uring_register: calls that no filter sees.
-        + [425, 426, 427]
+        // io_uring_setup, io_uring_enter, io_uring_register: calls that no filter sees. openat2, whose flags none does.
+        + [425, 426, 427, 437]
 
     /// Other processes.
     private static let peeking =

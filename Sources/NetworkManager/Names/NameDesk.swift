@@ -7,7 +7,10 @@ internal import Wire
 /// yet.
 struct NameDesk {
     /// nil while there is no proxy.
-    var line: ProxyLine?
+    var line: ProxyLine? {
+        // Of a proxy that ended before its last part.
+        didSet { held = [] }
+    }
     /// The proxy, as its host counts, and how many there were before it.
     var proxy: (pid: Int32, restarts: Int)?
     var told = ToldNames()

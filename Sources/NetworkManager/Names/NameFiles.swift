@@ -8,7 +8,7 @@ internal import Wire
 extension NetworkManager {
     func writeFiles(of endpoint: Endpoint) throws {
         guard let parent = directory.filesDirectory,
-            let files = try directory.member(endpoint).files
+            case let member = try directory.member(endpoint), let files = member.files
         else { return }
         do throws(SystemError) { try makeDirectory(files.directory) } catch {
             guard error.errno == .noEntry else { throw error }
@@ -16,7 +16,7 @@ extension NetworkManager {
             try makeDirectory(files.directory)
         }
         // Read by whatever user a container's process is.
-        for (path, text) in try contents(of: endpoint) {
+        for (path, text) in contents(of: member, files) {
             try replaceFile(path, Array(text.utf8), mode: 0o644)
         }
     }
@@ -32,8 +32,9 @@ extension NetworkManager {
         var known: Set<String> = []
         for endpoint in networksWithNames.flatMap({ directory.members(of: $0.id) }) {
             known.insert(endpoint.id)
+            guard let member = try? directory.member(endpoint), let files = member.files else { continue }
             do {
-                let isRight = try contents(of: endpoint).allSatisfy { path, text in
+                let isRight = contents(of: member, files).allSatisfy { path, text in
                     (try? readFile(path)) == text
                 }
                 if !isRight { try writeFiles(of: endpoint) }
@@ -47,15 +48,14 @@ extension NetworkManager {
     }
 
     /// By path.
-    private func contents(of endpoint: Endpoint) throws -> [(path: String, text: String)] {
-        let member = try directory.member(endpoint)
-        guard let files = member.files else { return [] }
-        return [
+    private func contents(of member: NetworkMember, _ files: EndpointFiles) -> [(path: String, text: String)]
+    {
+        [
             (
                 files.hosts,
                 EndpointFiles.hosts(
-                    name: endpoint.name, network: member.network.name,
-                    addresses: endpoint.addresses.map(\.description))
+                    name: member.endpoint.name, network: member.network.name,
+                    addresses: member.endpoint.addresses.map(\.description))
             ),
             (
                 files.resolvConf,

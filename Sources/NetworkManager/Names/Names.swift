@@ -104,6 +104,8 @@ extension NetworkManager {
     /// Whom the host asks may have changed.
     func tellHostResolvers() { names.send(.upstreams(HostResolvers.read())) }
 
+    private static let mostCounted = 1 << 17
+
     private func take(_ report: ResolverReport, from line: ProxyLine) {
         // What an earlier proxy asked nobody waits for, and its numbers are not this one's.
         guard line === names.line else { return }
@@ -129,7 +131,10 @@ extension NetworkManager {
             }
         case .counters(let request, let counters, let isLast):
             guard names.counting[request] != nil else { return }
-            names.counting[request]?.parts += counters
+            // More than there can be endpoints is somebody's who took it over.
+            if let known = names.counting[request]?.parts.count, known < Self.mostCounted {
+                names.counting[request]?.parts += counters
+            }
             guard isLast, let done = names.counting.removeValue(forKey: request) else { return }
             done.continuation.resume(returning: done.parts)
         }

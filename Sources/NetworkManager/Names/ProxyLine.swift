@@ -102,6 +102,7 @@ final class ProxyLine: @unchecked Sendable {
 
     /// - Parameter passenger: goes along, and is closed here.
     func send(_ bytes: [UInt8], with passenger: consuming Descriptor? = nil) {
+        assert(bytes.count <= PacketLink.limit, "an order of \(bytes.count) bytes")
         let number = passenger.release() ?? -1
         let isQueued = enqueue {
             let passenger = Descriptor(owning: number)

@@ -31,7 +31,7 @@ struct PortDesk {
     /// Connections that were verified, and that it is to end.
     private var endingHosts: Set<UInt32> = []
     var count: PortCount?
-    var lastCount: UInt64 = 0
+    var lastCount: UInt32 = 0
     private var waiters: [CheckedContinuation<Void, Never>] = []
     /// The subnets that the kernel leads answers of; nil where it leads none.
     var routed: [CIDR]?

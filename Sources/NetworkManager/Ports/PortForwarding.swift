@@ -46,12 +46,15 @@ extension NetworkManager {
         hosts.allowed = [:]
     }
 
+    private static let mostHeld = 1 << 17
+
     private func take(_ report: ForwardReport, from line: ProxyLine) {
         guard line === ports.line else { return }
         switch report {
         case .wantSockets(let family, let transport, let count): refill(line, family, transport, Int(count))
         case .holds(let ids, let isLast):
-            ports.held.formUnion(ids)
+            // More than there can be ports is somebody's who took it over; what is not kept is told once more.
+            if ports.held.count < Self.mostHeld { ports.held.formUnion(ids) }
             // An answer to an earlier manager may come first: then all is told twice, which changes nothing.
             if isLast { tellEverything() }
         case .withdrawn(let id):
@@ -76,7 +79,8 @@ extension NetworkManager {
             ports.hostsEnded(ids)
         case .hostRefused(let client, let destination, let port, let refusal):
             refused(client, destination, port, refusal)
-        case .counters(let counters, let isLast): ports.counted(counters, isLast: isLast)
+        case .counters(let request, let counters, let isLast):
+            ports.counted(request, counters, isLast: isLast)
         case .published: break
         }
     }

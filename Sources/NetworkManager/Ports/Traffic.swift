@@ -4,7 +4,7 @@ internal import NAT
 
 /// The forwarder's counters on their way.
 struct PortCount {
-    let request: UInt64
+    let request: UInt32
     var parts: [UInt32: ForwardCounters] = [:]
     var waiters: [CheckedContinuation<[UInt32: ForwardCounters]?, Never>] = []
 }
@@ -24,8 +24,9 @@ extension NetworkManager {
                     let led = NATPublication.all(publication.port, to: endpoint.addresses)
                         .reduce(0) { $0 + (translated[$1] ?? 0) }
                     // The host's own come by the forwarder.
+                    let (sum, overflows) = led.addingReportingOverflow(counters?.opened ?? 0)
                     return PublishedTraffic(
-                        publication.port, PortTraffic(connections: led + (counters?.opened ?? 0)))
+                        publication.port, PortTraffic(connections: overflows ? .max : sum))
                 }
                 return PublishedTraffic(publication.port, counters.map { PortTraffic($0) })
             }
@@ -51,7 +52,7 @@ extension NetworkManager {
         }
     }
 
-    private func giveUpCounting(_ request: UInt64) {
+    private func giveUpCounting(_ request: UInt32) {
         if ports.count?.request == request { ports.endCount(nil) }
     }
 }
@@ -59,13 +60,15 @@ extension NetworkManager {
 extension PortDesk {
     /// Asks the forwarder that is there for what somebody waits for.
     mutating func askCounters() {
-        guard count != nil else { return }
+        guard let request = count?.request else { return }
         count?.parts = [:]
-        line?.send(ForwardOrder.count.encoded)
+        line?.send(ForwardOrder.count(request: request).encoded)
     }
 
-    mutating func counted(_ counters: [UInt32: ForwardCounters], isLast: Bool) {
-        count?.parts.merge(counters) { $1 }
+    mutating func counted(_ request: UInt32, _ counters: [UInt32: ForwardCounters], isLast: Bool) {
+        guard count?.request == request else { return }
+        // Whatever it says, no more is kept of it than there are.
+        count?.parts.merge(counters.filter { published[$0.key] != nil }) { $1 }
         if isLast { endCount(count?.parts) }
     }
 

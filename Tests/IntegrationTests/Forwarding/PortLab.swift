@@ -58,7 +58,10 @@ final class PortLab {
         routing = PortRouting(own: network.subnets)
         try routing.applyHere()
         harness = try ForwarderHarness(limits: limits)
-        try harness.send(.own(network.subnets, isLast: true))
+        // Of a manager that was replaced before its last part nothing is kept.
+        try harness.send(.own([try CIDR("0.0.0.0/0"), try CIDR("::/0")], isLast: false))
+        try harness.send(.beginResync)
+        for (part, isLast) in network.subnets.parts(of: 1) { try harness.send(.own(part, isLast: isLast)) }
         let peer = try host.run(
             "ip", "link", "add", "up0", "type", "veth", "peer", "name", "eth0", "netns", outside.path)
         try #require(peer.status.code == 0, "\(peer.errors)")

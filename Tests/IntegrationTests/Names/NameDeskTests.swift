@@ -22,6 +22,17 @@ import Wire
         }
     }
 
+    @Test func `what a resolver had that ended before its last part is not the next one's`() throws {
+        let network = try network(4)
+        var desk = NameDesk()
+        defer { desk.close(network) }
+        _ = desk.resolverHas(listeners(network) + [NameDesk.host], isLast: false, [network])
+        desk.line = nil
+        #expect(desk.resolverHas([], isLast: true, [network]).isEmpty)
+        #expect(Set(desk.waiting.keys) == Set(listeners(network)))
+        #expect(desk.lacksHost)
+    }
+
     @Test func `sockets are opened for those networks alone that no part of what it says has`() throws {
         let networks = try [UInt8(1), 2, 3].map(network)
         var desk = NameDesk()

@@ -85,9 +85,9 @@ package final class ForwarderHarness: Sendable {
     }
 
     package func counters(_ id: UInt32) throws -> ForwardCounters {
-        try send(.count)
-        let report = try expect { if case .counters(_, isLast: true) = $0 { true } else { false } }
-        guard case .counters(let all, _) = report, let counters = all[id] else {
+        try send(.count(request: 1))
+        let report = try expect { if case .counters(_, _, isLast: true) = $0 { true } else { false } }
+        guard case .counters(_, let all, _) = report, let counters = all[id] else {
             throw SystemError("count", .noEntry, "port \(id)")
         }
         return counters
