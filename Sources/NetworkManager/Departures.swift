@@ -11,6 +11,8 @@ extension NetworkManager {
 
     /// As `assign`, once what the request asks for is no longer held by a container that has ended.
     package func assignWhenFree(_ request: EndpointRequest) async throws -> Assignment {
+        // Nobody waits for what would be refused.
+        try request.validate()
         try removePredecessor(of: request)
         try await makeWay {
             guard let network = try? directory.network(named: request.network) else { return [] }
@@ -39,10 +41,9 @@ extension NetworkManager {
         guard let network = try? directory.network(named: request.network),
             let old = directory.endpoints[
                 Identifier.endpoint(networkID: network.id, containerID: request.containerID)],
-            !old.published.isEmpty, reopen(old.namespace) == nil
+            reopen(old.namespace) == nil
         else { return }
         // What cannot be done leaves all as it is.
-        try request.validate()
         _ = try open(request.namespace)
         let failures = remove(old)
         if !failures.isEmpty { throw TeardownError(failures: failures) }

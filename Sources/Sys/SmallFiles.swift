@@ -34,10 +34,13 @@ package func entries(of path: String) -> [String] {
     return names
 }
 
-/// Removes a directory with the files in it; what is gone already is no error.
+/// Removes a directory with the files in it; what is gone already is no error. What is there in its place, a
+/// symbolic link too, is removed as it is.
 ///
 /// - Parameter levels: of directories in it, that are removed in the same way.
 package func removeDirectory(_ path: String, levels: Int = 0) {
+    // unlink(2) refuses directories.
+    if unsafe unlink(path) == 0 { return }
     for name in entries(of: path) {
         let entry = "\(path)/\(name)"
         if levels > 0 { removeDirectory(entry, levels: levels - 1) }

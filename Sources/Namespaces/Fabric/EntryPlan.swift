@@ -30,7 +30,8 @@ package struct EntryPlan: ~Copyable {
     ///   - identity: of the namespace that was attached, so that a number given to another process is
     ///   noticed.
     ///   - record: of the running fabric.
-    /// - Throws: `.gone` if another namespace is there now.
+    /// - Throws: `.gone` if a process has another namespace now. For a path the child fails at its start instead:
+    ///   what is there is known where the fabric sees it.
     package static func endpoint(
         _ command: [String], path: String, identity: FileIdentity, record: FabricRecord, files: MountedFiles
     ) throws(NamespaceError) -> EntryPlan {

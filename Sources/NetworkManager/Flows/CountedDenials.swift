@@ -63,9 +63,10 @@ extension NetworkManager {
     func followShaped() {
         guard shapedTelling == nil else { return }
         shapedTelling = Task { [weak self] in
-            while await self?.tellShapedToWatchers() ?? false {
+            // Who begins to watch has been told how things are.
+            repeat {
                 do { try await Task.sleep(for: .seconds(1)) } catch { return }
-            }
+            } while await self?.tellShapedToWatchers() ?? false
         }
     }
 

@@ -91,17 +91,29 @@ struct PortList: AsyncParsableCommand {
     @Flag(name: .shortAndLong, help: "Only the host's side, one a line.")
     var quiet = false
 
+    /// No counter is asked for where none is shown.
+    private func listSides(_ name: String) async throws {
+        let endpoints = try await Connection.with { client in
+            if name.isEmpty { return try await client.allEndpoints() }
+            return [try await client.getEndpoint(.with { $0.name = name }).endpoint]
+        }
+        for endpoint in endpoints.sorted(by: { ($0.vnet, $0.name) < ($1.vnet, $1.name) }) {
+            for port in endpoint.published {
+                Console.line(PublishedRow(endpoint.name, endpoint.vnet, port).hostText)
+            }
+        }
+    }
+
     func run() async throws {
         let name = try given(name, "endpoint")
+        if quiet { return try await listSides(name) }
         let statistics = try await Connection.with { client in
             try await client.allStatistics(name.isEmpty ? [] : [name])
         }
         let rows = statistics.sorted { ($0.vnet, $0.endpoint) < ($1.vnet, $1.endpoint) }.flatMap { endpoint in
             endpoint.published.map { PublishedRow(endpoint.endpoint, endpoint.vnet, $0) }
         }
-        if quiet {
-            for row in rows { Console.line(row.hostText) }
-        } else if format == .json {
+        if format == .json {
             Console.line(JSON.indented("[" + (try rows.map { try $0.json }).joined(separator: ",") + "]"))
         } else {
             Console.show(

@@ -317,6 +317,29 @@ import Testing
     }
 
     @Test(arguments: owners)
+    func `a container that is started anew waits for nobody but others, and for no request that is refused`(
+        owner: FabricFixture.Owner
+    ) throws {
+        let lab = try PublishedLab(owner)
+        let containers = try Containers(lab.fabric, 3)
+        let same = "attach --network shop --container c-same --name same --ip 10.77.0.99"
+        try lab.fabric.succeed("\(same) --pid \(containers.pids[0])")
+        let held = HeldNamespace(try Descriptor.open("/proc/\(containers.pids[0])/ns/net", 0))
+        containers.end(0)
+        func took(_ attach: () throws -> Void) rethrows -> Duration { try ContinuousClock().measure(attach) }
+        // Whoever waits does so for five seconds, since the old namespace is held all the while.
+        let refused = try took {
+            let other = "attach --network shop --container c-other --name same --pid \(containers.pids[1])"
+            let result = try lab.fabric.forge(line: other + " --label =x")
+            #expect(result.status.code == 125 && result.errors.contains("label"), "\(result.errors)")
+        }
+        #expect(refused < .seconds(4))
+        let restarted = try took { try lab.fabric.succeed("\(same) --pid \(containers.pids[2])") }
+        #expect(restarted < .seconds(4))
+        withExtendedLifetime(held) {}
+    }
+
+    @Test(arguments: owners)
     func `a client on the host itself is seen as the gateway, or with the host's address`(
         owner: FabricFixture.Owner
     ) throws {
