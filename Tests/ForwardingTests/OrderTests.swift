@@ -81,6 +81,7 @@ struct OrderTests {
         let own = ForwardOrder.own(Array(repeating: subnet, count: ForwardOrder.subnetLimit), isLast: false)
         #expect(own.encoded.count <= ForwardOrder.limit)
         let counters = Dictionary(uniqueKeysWithValues: (0..<512).map { (UInt32($0), ForwardCounters()) })
-        #expect(ForwardReport.counters(request: 1, counters, isLast: false).encoded.count <= ForwardOrder.limit)
+        #expect(
+            ForwardReport.counters(request: 1, counters, isLast: false).encoded.count <= ForwardOrder.limit)
     }
 }
