@@ -35,8 +35,11 @@ public struct NetworkMember: Hashable, Sendable {
     /// Where its files are; nil where its network has no names, or the fabric keeps none.
     public var files: EndpointFiles? { box.files }
 
+    /// Whether one was made from the other, and nothing need be compared.
+    func isCopy(of other: NetworkMember) -> Bool { box === other.box }
+
     public static func == (a: NetworkMember, b: NetworkMember) -> Bool {
-        a.box === b.box
+        a.isCopy(of: b)
             || a.endpoint == b.endpoint && a.network == b.network && a.quarantine == b.quarantine
                 && a.files == b.files
     }
@@ -134,10 +137,10 @@ public struct Flow: Hashable, Sendable {
 
     /// One side is an endpoint and the other its network's gateway: isolation does not come between them.
     var isWithGateway: Bool {
-        switch (source.member, destination.member) {
-        case (let member?, nil): member.network.isGateway(destination.address)
-        case (nil, let member?): member.network.isGateway(source.address)
-        default: false
+        if source.member == nil {
+            destination.member?.network.isGateway(source.address) ?? false
+        } else {
+            destination.member == nil && source.member?.network.isGateway(destination.address) ?? false
         }
     }
 }

@@ -5,9 +5,8 @@ package enum Isolation {
     /// A network with NAT is open to the outside, outward: policy alone decides what of it is reached.
     package static func denial(_ source: NetworkMember?, _ destination: NetworkMember?) -> DenialReason? {
         if destination == nil, let source, source.network.nat { return nil }
-        let same = source?.network.id == destination?.network.id
-        // Most levels forbid nothing: networks are copied only where one does.
-        let (forbidsFirst, forbidsSecond) = (forbids(source, same), forbids(destination, same))
+        // Most levels forbid nothing: networks are looked at only where one does.
+        let (forbidsFirst, forbidsSecond) = (forbids(source, destination), forbids(destination, source))
         guard forbidsFirst || forbidsSecond else { return nil }
         let first = forbidsFirst ? source?.network : nil
         let second = forbidsSecond ? destination?.network : nil
@@ -19,11 +18,11 @@ package enum Isolation {
         return .isolation(stricter.isolation, network: stricter.name)
     }
 
-    private static func forbids(_ member: NetworkMember?, _ sameNetwork: Bool) -> Bool {
+    private static func forbids(_ member: NetworkMember?, _ peer: NetworkMember?) -> Bool {
         switch member?.network.isolation {
         // Mesh links carry what a mesh-only network allows; a packet between endpoints is none.
         case .full, .meshOnly: true
-        case .peerOnly: !sameNetwork
+        case .peerOnly: member?.network.id != peer?.network.id
         case .some(.none), nil: false
         }
     }

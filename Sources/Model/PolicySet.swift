@@ -28,6 +28,8 @@ public struct PolicySet: Sendable {
     private let index: SelectorIndex
     /// As `policies`.
     private let placed: [PlacedPolicy]
+    /// By their numbers.
+    private let rules: [RuleReference]
     /// Policies by the number of their selector.
     private let bySelector: [Int: [Int]]
     /// Endpoints that the same selectors match share one profile.
@@ -47,13 +49,14 @@ public struct PolicySet: Sendable {
     private init(enforced policies: [FirewallPolicy], members: [NetworkMember]) {
         let sorted = policies.map { (name: $0.name, policy: $0) }.sorted { $0.name < $1.name }.map(\.policy)
         var index = SelectorIndex()
-        var order = 0
+        var rules: [RuleReference] = []
         var placed = [PlacedPolicy?](repeating: nil, count: sorted.count)
         for number in sorted.indices.sorted(by: { PolicySet.isAsked(sorted, $0, before: $1) }) {
-            placed[number] = PlacedPolicy(sorted[number], &index, &order)
+            placed[number] = PlacedPolicy(sorted[number], &index, &rules)
         }
         self.placed = placed.compactMap(\.self)
         bySelector = Dictionary(grouping: sorted.indices) { index.known(sorted[$0].selector) ?? -1 }
+        self.rules = rules
         self.policies = sorted
         self.index = index
         for member in members { insert(member) }
@@ -112,72 +115,85 @@ public struct PolicySet: Sendable {
             return .allowed(egress: .nameService(network: network.name), ingress: .outside)
         }
 
-        let query = PortQuery(flow)
+        let query = flow.portQuery
         // Not by `map`, whose closure would hold a copy of all of this.
         let sourceProfile = if let source { profile(of: source) } else { nil as Profile? }
         let destinationProfile = if let destination { profile(of: destination) } else { nil as Profile? }
-        do throws(DenialReason) {
-            let egress = try judge(
-                source, sourceProfile, .egress, peer: flow.destination, destinationProfile, query)
-            let ingress = try judge(
-                destination, destinationProfile, .ingress, peer: flow.source, sourceProfile, query)
-            return .allowed(egress: egress, ingress: ingress)
-        } catch { return .denied(error) }
+        let egress = rule(source, sourceProfile, .egress, flow.destination, destinationProfile, query)
+        if let reason = denial(egress, .egress, of: source) { return .denied(reason) }
+        let ingress = rule(destination, destinationProfile, .ingress, flow.source, sourceProfile, query)
+        if let reason = denial(ingress, .ingress, of: destination) { return .denied(reason) }
+        return .allowed(egress: grant(egress, to: source), ingress: grant(ingress, to: destination))
     }
 
-    private func judge(
-        _ subject: NetworkMember?, _ profile: Profile?, _ direction: Direction, peer: FlowSide,
+    private func rule(
+        _ subject: NetworkMember?, _ profile: Profile?, _ direction: Direction, _ peer: FlowSide,
         _ peerProfile: Profile?, _ query: PortQuery
-    ) throws(DenialReason) -> Grant {
-        guard direction == .egress, query.nameService != nil, let network = subject?.network,
-            network.dns != nil
-        else { return try judge(subject, profile, direction, peer, peerProfile, query, false) }
-        do throws(DenialReason) {
-            return try judge(subject, profile, direction, peer, peerProfile, query, true)
-        } catch {
-            guard case .defaultDeny = error,
-                (try? judge(subject, profile, direction, peer, peerProfile, query, false)) != nil
-            else { throw error }
-            throw .foreignResolver(network: network.name)
+    ) -> Ruling {
+        guard let subject, let profile else { return .outside }
+        let tiers = direction == .ingress ? profile.ingress : profile.egress
+        let selectors = peerProfile?.matched ?? []
+        let byDefault = subject.network.defaultVerdict
+        let asksForeignResolver =
+            direction == .egress && query.nameService != nil && subject.network.dns != nil
+        guard asksForeignResolver else { return rule(tiers, peer, selectors, query, false, byDefault) }
+        let ruling = rule(tiers, peer, selectors, query, true, byDefault)
+        guard ruling == .undecided else { return ruling }
+        switch rule(tiers, peer, selectors, query, false, byDefault) {
+        case .denied, .undecided: return .undecided
+        default: return .foreignResolver
         }
     }
 
-    private func judge(
-        _ subject: NetworkMember?, _ profile: Profile?, _ direction: Direction, _ peer: FlowSide,
-        _ peerProfile: Profile?, _ query: PortQuery, _ withholdsNames: Bool
-    ) throws(DenialReason) -> Grant {
-        guard let subject, let profile else { return .outside }
-        let selectors = peerProfile?.matched ?? []
-        let tiers = direction == .ingress ? profile.ingress : profile.egress
-        /// What a tier grants; nil where it leaves the matter open.
-        func ask(_ table: RuleTable?) throws(DenialReason) -> Grant? {
-            guard
-                let rule = table?.first(
-                    peer, selectors: selectors, query, withholdsNames: withholdsNames)
-            else {
-                return nil
-            }
-            switch rule.action {
-            case .allow: return .rule(rule.reference)
-            case .deny: throw .rule(rule.reference)
+    private func rule(
+        _ tiers: Profile.Tiers, _ peer: FlowSide, _ selectors: [Int], _ query: PortQuery,
+        _ withholdsNames: Bool, _ byDefault: DefaultVerdict
+    ) -> Ruling {
+        func first(_ table: RuleTable?) -> RuleNumber {
+            table?.first(peer, selectors: selectors, query, withholdsNames: withholdsNames) ?? .none
+        }
+        /// What a tier whose rules do as each says decides; nil where it leaves the matter open.
+        func ask(_ table: RuleTable?) -> Ruling? {
+            let number = first(table)
+            guard number != .none else { return nil }
+            switch rules[number].action {
+            case .allow: return .allowed(number)
+            case .deny: return .denied(number)
             case .pass: return nil
             }
         }
-        if let grant = try ask(tiers.admin) { return grant }
-        if let standard = tiers.standard {
-            _ = try ask(standard.deny)
-            if let grant = try ask(standard.allow) { return grant }
-            if let rule = standard.verified?.first(
-                peer, selectors: selectors, query, withholdsNames: withholdsNames)
-            {
-                return .verifiedRule(rule.reference)
-            }
-        } else if let grant = try ask(tiers.baseline) {
-            return grant
-        } else if subject.network.defaultVerdict == .allow, !withholdsNames {
-            return .networkDefault(network: subject.network.name)
+        if let ruling = ask(tiers.admin) { return ruling }
+        guard tiers.selectsStandard else {
+            if let ruling = ask(tiers.baseline) { return ruling }
+            return byDefault == .allow && !withholdsNames ? .networkDefault : .undecided
         }
-        throw .defaultDeny(direction, endpoint: subject.endpoint.name)
+        let deny = first(tiers.deny)
+        if deny != .none { return .denied(deny) }
+        let allow = first(tiers.allow)
+        if allow != .none { return .allowed(allow) }
+        let verified = first(tiers.verified)
+        return verified != .none ? .verified(verified) : .undecided
+    }
+
+    /// Why a ruling lets nothing pass; nil where it does.
+    private func denial(_ ruling: Ruling, _ direction: Direction, of subject: NetworkMember?) -> DenialReason?
+    {
+        switch ruling {
+        case .denied(let number): .rule(rules[number])
+        case .undecided: .defaultDeny(direction, endpoint: subject?.endpoint.name ?? "")
+        case .foreignResolver: .foreignResolver(network: subject?.network.name ?? "")
+        case .outside, .allowed, .verified, .networkDefault: nil
+        }
+    }
+
+    /// What a ruling lets pass, of one that does.
+    private func grant(_ ruling: Ruling, to subject: NetworkMember?) -> Grant {
+        switch ruling {
+        case .allowed(let number): .rule(rules[number])
+        case .verified(let number): .verifiedRule(rules[number])
+        case .networkDefault: .networkDefault(network: subject?.network.name ?? "")
+        case .outside, .denied, .undecided, .foreignResolver: .outside
+        }
     }
 
     private func profile(of member: NetworkMember) -> Profile {
@@ -192,33 +208,40 @@ public struct PolicySet: Sendable {
     }
 }
 
-/// What selectors could see of an endpoint when it was inserted.
+/// An endpoint as it was when it was inserted.
 private final class KnownMember: Sendable {
     let profile: Profile
-    private let name: String
-    private let containerID: String
-    private let labels: Labels
-    private let network: String
-    private let networkLabels: Labels
+    private let member: NetworkMember
 
     init(_ member: NetworkMember, _ profile: Profile) {
         self.profile = profile
-        name = member.endpoint.name
-        containerID = member.endpoint.containerID
-        labels = member.endpoint.labels
-        network = member.network.name
-        networkLabels = member.network.labels
+        self.member = member
     }
 
     /// Whether selectors cannot tell it from what it was.
-    func isStill(_ member: NetworkMember) -> Bool {
-        member.endpoint.labels == labels && member.endpoint.name == name
-            && member.endpoint.containerID == containerID && member.network.name == network
-            && member.network.labels == networkLabels
+    func isStill(_ other: NetworkMember) -> Bool {
+        other.isCopy(of: member)
+            || other.endpoint.labels == member.endpoint.labels && other.endpoint.name == member.endpoint.name
+                && other.endpoint.containerID == member.endpoint.containerID
+                && other.network.name == member.network.name
+                && other.network.labels == member.network.labels
     }
 }
 
-extension DenialReason: Error {}
+/// What one side says of a flow. Rules are told by number: nothing is counted where it is handed about.
+private enum Ruling: Equatable {
+    /// This side is not an endpoint.
+    case outside
+    case allowed(RuleNumber)
+    /// For hosts that the rule names.
+    case verified(RuleNumber)
+    case denied(RuleNumber)
+    case networkDefault
+    /// No rule speaks of it, and the default is to deny.
+    case undecided
+    /// No rule speaks of it by its port, which is that of names.
+    case foreignResolver
+}
 
 /// A policy's rules, with their selectors by number and their places among all rules.
 private struct PlacedPolicy: Sendable {
@@ -226,14 +249,15 @@ private struct PlacedPolicy: Sendable {
     let directions: Set<Direction>
     let rules: [PlacedRule]
 
-    init(_ policy: FirewallPolicy, _ index: inout SelectorIndex, _ order: inout Int) {
+    /// - Parameter placed: the rules of policies that are asked before this one.
+    init(_ policy: FirewallPolicy, _ index: inout SelectorIndex, _ placed: inout [RuleReference]) {
         tier = policy.tier
         directions = policy.directions
         _ = index.number(of: policy.selector)
         var rules: [PlacedRule] = []
         for (rule, reference) in policy.referencedRules {
             let (action, peers) = rule.effect
-            let placed = peers?.compactMap { peer -> PlacedPeer? in
+            let placedPeers = peers?.compactMap { peer -> PlacedPeer? in
                 switch peer {
                 case .endpoints(let selector): .selector(index.number(of: selector))
                 case .cidr(let block, let except): .block(block, except: except)
@@ -243,9 +267,9 @@ private struct PlacedPolicy: Sendable {
             }
             rules.append(
                 PlacedRule(
-                    order: order, reference: reference, action: action, ports: rule.ports, peers: placed,
-                    verifiesHost: rule.verifyHost))
-            order += 1
+                    number: placed.count, reference: reference, action: action, ports: rule.ports,
+                    peers: placedPeers, verifiesHost: rule.verifyHost))
+            placed.append(reference)
         }
         self.rules = rules
     }
@@ -257,16 +281,26 @@ private final class Profile: Sendable {
     /// them about.
     final class Tiers: Sendable {
         let admin: RuleTable?
-        /// nil where no policy of the tier selects the endpoint in that direction.
-        let standard: Standard?
+        /// Whether a policy of the standard tier selects the endpoint in that direction.
+        let selectsStandard: Bool
+        /// Of the standard tier, as the two that follow.
+        let deny: RuleTable?
+        let allow: RuleTable?
+        /// Those that allow the hosts that they name.
+        let verified: RuleTable?
         let baseline: RuleTable?
 
-        typealias Standard = (deny: RuleTable, allow: RuleTable, verified: RuleTable?)
-
-        init(admin: RuleTable?, standard: Standard?, baseline: RuleTable?) {
-            self.admin = admin
-            self.standard = standard
-            self.baseline = baseline
+        init(admin: [PlacedRule], standard: [PlacedRule]?, baseline: [PlacedRule]) {
+            func table(_ rules: [PlacedRule]) -> RuleTable? {
+                rules.isEmpty ? nil : RuleTable(rules.sorted { $0.number < $1.number })
+            }
+            self.admin = table(admin)
+            selectsStandard = standard != nil
+            let standard = standard ?? []
+            deny = table(standard.filter { $0.action == .deny })
+            allow = table(standard.filter { $0.action == .allow && !$0.verifiesHost })
+            verified = table(standard.filter { $0.action == .allow && $0.verifiesHost })
+            self.baseline = table(baseline)
         }
     }
 
@@ -296,19 +330,7 @@ private final class Profile: Sendable {
             }
             rules[policy.tier.rank.tier] += policy.rules.filter { $0.reference.list.direction == direction }
         }
-        func table(_ rules: [PlacedRule]) -> RuleTable {
-            RuleTable(rules.sorted { $0.order < $1.order })
-        }
-        let verified = rules[1].filter { $0.action == .allow && $0.verifiesHost }
-        return Tiers(
-            admin: rules[0].isEmpty ? nil : table(rules[0]),
-            standard: isSelected
-                ? (
-                    deny: table(rules[1].filter { $0.action == .deny }),
-                    allow: table(rules[1].filter { $0.action == .allow && !$0.verifiesHost }),
-                    verified: verified.isEmpty ? nil : table(verified)
-                ) : nil,
-            baseline: rules[2].isEmpty ? nil : table(rules[2]))
+        return Tiers(admin: rules[0], standard: isSelected ? rules[1] : nil, baseline: rules[2])
     }
 }
 

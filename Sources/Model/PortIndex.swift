@@ -43,63 +43,62 @@ struct PortQuery {
     let transport: TransportProtocol?
     /// Which of `PortPoint.nameService` the port is; nil where it is none.
     let nameService: Int?
+}
 
-    init(_ flow: Flow) {
-        point = PortPoint.point(flow.transport)
-        nameService =
-            NameService.isOf(flow.transport) ? PortPoint.nameService.firstIndex(of: point) : nil
-        guard let ports = flow.destination.member?.endpoint.ports, !ports.isEmpty,
-            let port = flow.transport.port
-        else {
-            names = []
-            transport = nil
-            return
+extension Flow {
+    /// A property and no initialiser's argument, which would be a copy of it all.
+    var portQuery: PortQuery {
+        let point = PortPoint.point(transport)
+        let nameService = NameService.isOf(transport) ? PortPoint.nameService.firstIndex(of: point) : nil
+        guard let ports = destination.member?.endpoint.ports, !ports.isEmpty, let port = transport.port else {
+            return PortQuery(point: point, names: [], transport: nil, nameService: nameService)
         }
-        transport = port.transport
-        names = ports.lazy.filter { $0.number == port.number && $0.transport == port.transport }.map(\.name)
+        let names = ports.lazy.filter { $0.number == port.number && $0.transport == port.transport }
+        return PortQuery(
+            point: point, names: names.map(\.name), transport: port.transport, nameService: nameService)
     }
 }
 
-/// Rules that speak of the same peer, found by port: for each port the first of them.
+/// Rules that speak of the same peer, found by port: for each port the first of them, by number.
 final class PortIndex: Sendable {
     /// Lower bounds of the pieces that the line of ports falls into, ascending, the first 0.
     private let starts: [UInt32]
     /// The first rule in each piece.
-    private let firsts: [PlacedRule?]
-    private let named: [PortName: PlacedRule]
+    private let firsts: [RuleNumber]
+    private let named: [PortName: RuleNumber]
     /// The first rule of each of `PortPoint.nameService` that does not allow all ports alike.
-    private let nameService: [PlacedRule?]
+    private let nameService: [RuleNumber]
 
     /// - Parameter rules: in the order in which they are asked.
     init(_ rules: [PlacedRule]) {
-        var named: [PortName: PlacedRule] = [:]
-        var ranges: [(range: ClosedRange<UInt32>, rule: PlacedRule)] = []
-        var nameService = [PlacedRule?](repeating: nil, count: PortPoint.nameService.count)
+        var named: [PortName: RuleNumber] = [:]
+        var ranges: [(range: ClosedRange<UInt32>, rule: RuleNumber)] = []
+        var nameService = [RuleNumber](repeating: .none, count: PortPoint.nameService.count)
         for rule in rules {
             let own = rule.ports?.compactMap { port -> ClosedRange<UInt32>? in
                 if case .range(let range) = port { PortPoint.range(range) } else { nil }
             }
-            for (index, point) in PortPoint.nameService.enumerated() where nameService[index] == nil {
+            for (index, point) in PortPoint.nameService.enumerated() where nameService[index] == .none {
                 let speaks = own.map { $0.contains { $0.contains(point) } } ?? (rule.action != .allow)
-                if speaks { nameService[index] = rule }
+                if speaks { nameService[index] = rule.number }
             }
             guard let ports = rule.ports else {
-                ranges.append((PortPoint.everything, rule))
+                ranges.append((PortPoint.everything, rule.number))
                 continue
             }
             for port in ports {
                 switch port {
-                case .range(let range): ranges.append((PortPoint.range(range), rule))
+                case .range(let range): ranges.append((PortPoint.range(range), rule.number))
                 case .named(let name, let transport):
                     let key = PortName(name: name, transport: transport)
-                    if named[key] == nil { named[key] = rule }
+                    if named[key] == nil { named[key] = rule.number }
                 }
             }
         }
         self.named = named
         self.nameService = nameService
         let bounds = Set([0] + ranges.flatMap { [$0.range.lowerBound, $0.range.upperBound + 1] }).sorted()
-        var firsts = [PlacedRule?](repeating: nil, count: bounds.count)
+        var firsts = [RuleNumber](repeating: .none, count: bounds.count)
         // Pieces that have their rule are leapt over: `next[i]` is a piece from i on that may have none.
         var next = Array(0...bounds.count)
         func place(_ bound: UInt32) -> Int { bounds.firstIndex(notBelow: bound) }
@@ -130,7 +129,7 @@ final class PortIndex: Sendable {
 
     /// - Parameter withholdsNames: a rule that allows all ports alike does not speak of those where names are
     ///   asked for.
-    func first(_ query: PortQuery, withholdsNames: Bool = false) -> PlacedRule? {
+    func first(_ query: PortQuery, withholdsNames: Bool) -> RuleNumber {
         var best =
             if withholdsNames, let index = query.nameService { nameService[index] } else {
                 firsts[starts.firstIndex(notBelow: query.point + 1) - 1]
@@ -138,26 +137,9 @@ final class PortIndex: Sendable {
         guard !named.isEmpty else { return best }
         for name in query.names {
             for transport in [query.transport, nil] {
-                if let rule = named[PortName(name: name, transport: transport)],
-                    rule.order < best?.order ?? .max
-                {
-                    best = rule
-                }
+                best = min(best, named[PortName(name: name, transport: transport)] ?? .none)
             }
         }
         return best
-    }
-}
-
-extension [UInt32] {
-    /// In ascending numbers, the index of the first that is not below a bound; `count` if there is none.
-    fileprivate func firstIndex(notBelow bound: UInt32) -> Int {
-        var low = 0
-        var high = count
-        while low < high {
-            let middle = (low + high) / 2
-            if self[middle] < bound { low = middle + 1 } else { high = middle }
-        }
-        return low
     }
 }

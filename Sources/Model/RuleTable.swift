@@ -1,27 +1,22 @@
 internal import Wire
 
-/// One rule as it applies to endpoints that its policy selects. A class, since tables share it.
-final class PlacedRule: Sendable {
-    /// Its place among all rules of all policies. The lowest decides.
-    let order: Int
+/// A rule's place among all rules of all policies: the lowest decides. Evaluation hands about these, and looks at
+/// the rule that it ends with.
+typealias RuleNumber = Int
+
+extension RuleNumber {
+    static let none = RuleNumber.max
+}
+
+/// One rule as it applies to endpoints that its policy selects.
+struct PlacedRule: Sendable {
+    let number: RuleNumber
     let reference: RuleReference
     let action: RuleAction
     /// nil for every port of every protocol.
     let ports: [PortMatch]?
     let peers: [PlacedPeer]?
     let verifiesHost: Bool
-
-    init(
-        order: Int, reference: RuleReference, action: RuleAction, ports: [PortMatch]?, peers: [PlacedPeer]?,
-        verifiesHost: Bool
-    ) {
-        self.order = order
-        self.reference = reference
-        self.action = action
-        self.ports = ports
-        self.peers = peers
-        self.verifiesHost = verifiesHost
-    }
 }
 
 /// A rule's peer, with its selector by number.
@@ -40,11 +35,11 @@ final class RuleTable: Sendable {
     }
 
     private let anyone: PortIndex?
-    private let bySelector: [Int: PortIndex]
-    private let byBlock: [CIDR: [Block]]
+    private let bySelector: SortedMap<Int, PortIndex>
+    private let byBlock: SortedMap<CIDR, [Block]>
     private let byDomain: [(pattern: DomainPattern, rules: PortIndex)]
     /// Prefix lengths in use: a lookup tries each one once, however many blocks there are.
-    private let lengths: [IPFamily: [Int]]
+    private let lengths: (v4: [Int], v6: [Int])
 
     /// - Parameter rules: in the order in which they are asked.
     init(_ rules: [PlacedRule]) {
@@ -67,43 +62,39 @@ final class RuleTable: Sendable {
             }
         }
         self.anyone = anyone.isEmpty ? nil : PortIndex(anyone)
-        self.bySelector = bySelector.mapValues { PortIndex($0) }
-        self.byBlock = byBlock.mapValues { groups in
-            groups.map { Block(except: $0.key, rules: PortIndex($0.value)) }
-        }
+        self.bySelector = SortedMap(bySelector.mapValues { PortIndex($0) })
+        self.byBlock = SortedMap(
+            byBlock.mapValues { groups in
+                groups.map { Block(except: $0.key, rules: PortIndex($0.value)) }
+            })
         self.byDomain = byDomain.map { ($0.key, PortIndex($0.value)) }
-        lengths = Dictionary(grouping: byBlock.keys, by: \.family).mapValues {
-            Set($0.map(\.prefixLength)).sorted()
+        func lengths(_ family: IPFamily) -> [Int] {
+            Set(byBlock.keys.lazy.filter { $0.family == family }.map(\.prefixLength)).sorted()
         }
+        self.lengths = (lengths(.v4), lengths(.v6))
     }
 
-    /// The first rule that speaks of this peer and port.
+    /// The first rule that speaks of this peer and port; `.none` if there is none.
     ///
     /// - Parameter selectors: the numbers of those that match the peer; empty for one outside.
-    func first(
-        _ peer: FlowSide, selectors: [Int], _ query: PortQuery, withholdsNames: Bool = false
-    ) -> PlacedRule? {
+    func first(_ peer: FlowSide, selectors: [Int], _ query: PortQuery, withholdsNames: Bool) -> RuleNumber {
         let address = peer.address
-        var best = anyone?.first(query, withholdsNames: withholdsNames)
-        func consider(_ rule: PlacedRule?) {
-            if let rule, rule.order < best?.order ?? .max { best = rule }
-        }
+        var best = anyone?.first(query, withholdsNames: withholdsNames) ?? .none
         if !bySelector.isEmpty {
             for number in selectors {
-                consider(bySelector[number]?.first(query, withholdsNames: withholdsNames))
+                guard let rules = bySelector[number] else { continue }
+                best = min(best, rules.first(query, withholdsNames: withholdsNames))
             }
         }
-        if !byBlock.isEmpty, let lengths = lengths[address.family] {
-            for length in lengths {
-                for block in byBlock[CIDR(containing: address, prefixLength: length)] ?? []
-                where !block.except.contains(where: { $0.contains(address) }) {
-                    consider(block.rules.first(query, withholdsNames: withholdsNames))
-                }
+        for length in address.family == .v4 ? lengths.v4 : lengths.v6 {
+            for block in byBlock[CIDR(containing: address, prefixLength: length)] ?? []
+            where !block.except.contains(where: { $0.contains(address) }) {
+                best = min(best, block.rules.first(query, withholdsNames: withholdsNames))
             }
         }
         if !peer.names.isEmpty {
             for (pattern, rules) in byDomain where peer.names.contains(where: pattern.matches) {
-                consider(rules.first(query, withholdsNames: withholdsNames))
+                best = min(best, rules.first(query, withholdsNames: withholdsNames))
             }
         }
         return best
