@@ -30,6 +30,22 @@ public struct Descriptor: ~Copyable, Sendable {
         Descriptor(owning: try system("open", path) { unsafe cl_open(path, flags, mode) })
     }
 
+    /// Sees to it that this many descriptors can be opened.
+    ///
+    /// Swift's runtime opens some for its threads, and where it cannot, it ends the process without a word.
+    package static func requireRoom(for count: Int) throws(SystemError) {
+        // All are closed when the last has been opened.
+        var held: [Int32] = []
+        defer { for number in held { _ = CLinux.close(number) } }
+        for _ in 0..<count {
+            do throws(SystemError) { held.append(try open("/dev/null", O_RDONLY).release()) } catch {
+                throw SystemError(
+                    error.call, error.errno,
+                    "\(error.subject), as one of \(count) files at a time (see ulimit -n)")
+            }
+        }
+    }
+
     /// Writes the whole buffer, as far as the file takes it.
     package borrowing func write(_ bytes: [UInt8]) throws(SystemError) {
         let number = rawValue

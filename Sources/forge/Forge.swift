@@ -30,6 +30,7 @@ struct Forge: ParsableCommand {
     /// theirs.
     static func main() {
         do {
+            try Descriptor.requireRoom(for: 16)
             var command = try parseAsRoot()
             if command is any AsyncParsableCommand {
                 try waiting {

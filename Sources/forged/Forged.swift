@@ -8,6 +8,10 @@ enum Forged {
         cl_ignore_broken_pipes()
         // Whatever file is made from here on is the owner's alone.
         umask(0o077)
+        do throws(SystemError) { try Descriptor.requireRoom(for: 16) } catch {
+            complain("\(error)")
+            return ExitCode.failure
+        }
         do {
             switch try Options.parse(arguments) {
             case .help:
