@@ -4,8 +4,6 @@ internal import Netlink
 struct ElementChanges {
     private(set) var removed: [(set: NftSet, elements: [NftElement])] = []
     private(set) var added: [(set: NftSet, elements: [NftElement])] = []
-    private var removedIndex: [NftTable: [String: Int]] = [:]
-    private var addedIndex: [NftTable: [String: Int]] = [:]
 
     /// Bytes of a transaction that any socket takes: an ordinary user's send buffer grows to twice
     /// `net.core.wmem_max`, whose stock value is 212,992.
@@ -23,24 +21,16 @@ struct ElementChanges {
 
     var isEmpty: Bool { removed.allSatisfy(\.elements.isEmpty) && added.allSatisfy(\.elements.isEmpty) }
 
-    mutating func remove(_ part: (set: NftSet, elements: [NftElement])) {
-        Self.append(part, to: &removed, &removedIndex)
-    }
+    mutating func remove(_ part: (set: NftSet, elements: [NftElement])) { Self.append(part, to: &removed) }
 
-    mutating func add(_ part: (set: NftSet, elements: [NftElement])) {
-        Self.append(part, to: &added, &addedIndex)
-    }
+    mutating func add(_ part: (set: NftSet, elements: [NftElement])) { Self.append(part, to: &added) }
 
+    /// There are few sets: looking through them takes less than hashing names.
     private static func append(
-        _ part: (set: NftSet, elements: [NftElement]), to list: inout [(set: NftSet, elements: [NftElement])],
-        _ index: inout [NftTable: [String: Int]]
+        _ part: (set: NftSet, elements: [NftElement]), to list: inout [(set: NftSet, elements: [NftElement])]
     ) {
-        if let place = index[part.set.table]?[part.set.name] {
-            list[place].elements += part.elements
-        } else {
-            index[part.set.table, default: [:]][part.set.name] = list.count
-            list.append(part)
-        }
+        let place = list.firstIndex { $0.set.name == part.set.name && $0.set.table == part.set.table }
+        if let place { list[place].elements += part.elements } else { list.append(part) }
     }
 
     /// What concerns sets that there is only one copy of.

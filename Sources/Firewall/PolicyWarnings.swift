@@ -6,10 +6,11 @@ extension PolicyCompiler {
     /// One line for each selector of these policies, which are in force, that matches no endpoint now, and for
     /// each name of a port that no endpoint declares.
     ///
-    /// What matches is known already, so that the cost is that of looking at the policies alone.
+    /// What matches is known already by the numbers of the selectors, so that a policy with nothing to warn of costs a
+    /// look at each.
     package func warnings(_ policies: some Sequence<FirewallPolicy>, atMost limit: Int) -> [String] {
         var warnings: [String] = []
-        for policy in policies {
+        for policy in policies where mayWarn(of: policy) {
             if matchesNobody(policy.selector) {
                 warnings.append("policy \(policy.name): its endpoints: no endpoint matches now")
             }
@@ -23,6 +24,16 @@ extension PolicyCompiler {
         return warnings.count <= limit
             ? warnings : warnings.prefix(limit) + ["there may be more of this kind"]
     }
+
+    private func mayWarn(of policy: FirewallPolicy) -> Bool {
+        guard let compiled = policies[policy.name] else { return true }
+        // Rules that have no say are not compiled.
+        return compiled.rules.count < policy.rules.count || isIdle(compiled.subject)
+            || compiled.rules.contains { !$0.rule.names.isEmpty }
+            || compiled.peerSelectors.contains(where: isIdle)
+    }
+
+    private func isIdle(_ selector: Int) -> Bool { selectors[selector]?.identities.isEmpty ?? true }
 
     private func peers(of rule: PolicyRule, _ reference: RuleReference) -> [String] {
         var idle = 0

@@ -8,6 +8,10 @@ public enum LabelSyntax {
         guard labels.count <= limit else {
             throw .invalid(field, "\(labels.count)", "at most \(limit) labels")
         }
+        // Mostly all are plain. If not, the same one is named each time.
+        if labels.allSatisfy({ isLabelName($0.key) && ($0.value.isEmpty || isLabelName($0.value)) }) {
+            return
+        }
         for (key, value) in labels.sorted(by: { $0.key < $1.key }) {
             try checkKey(key, field: field)
             guard value.isEmpty || isLabelName(value) else {
@@ -81,10 +85,15 @@ public enum LabelSyntax {
     }
 
     private static func isLabelName(_ text: some StringProtocol) -> Bool {
-        let bytes = Array(text.utf8)
-        guard (1...63).contains(bytes.count) else { return false }
-        return isAlphanumeric(bytes[0]) && isAlphanumeric(bytes[bytes.count - 1])
-            && bytes.allSatisfy { isAlphanumeric($0) || [45, 46, 95].contains($0) }
+        var count = 0
+        var last: UInt8?
+        for byte in text.utf8 {
+            let isSign = byte == 45 || byte == 46 || byte == 95
+            guard isAlphanumeric(byte) || isSign && count > 0 else { return false }
+            count += 1
+            last = byte
+        }
+        return (1...63).contains(count) && last.map(isAlphanumeric) ?? false
     }
 }
 
