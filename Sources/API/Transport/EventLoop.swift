@@ -7,7 +7,7 @@ internal import Sys
 ///     epoll --> watchers --> tasks --> ... --> tasks --> settlers --> epoll
 ///
 /// A call is read, served and answered without changing threads. What a round of tasks leaves to be sent goes
-/// out at its end, in one piece. Whatever belongs to the loop is touched on its thread alone.
+/// out at its end, in one piece, or while the round goes on, where that takes long. Whatever belongs to the loop is touched on its thread alone.
 final class EventLoop: TaskExecutor, @unchecked Sendable {
     /// For all of this process's API traffic. It lives as long as the process: a task may come back to it at
     /// any time.
@@ -46,6 +46,8 @@ final class EventLoop: TaskExecutor, @unchecked Sendable {
 
     /// Rounds of tasks between two looks at the descriptors, so that tasks that go on and on hold up nobody.
     private static let roundsInARow = 32
+    /// After this much of a round what has been made is sent: others can work on it meanwhile.
+    private static let longRound = Duration.milliseconds(1)
 
     private init() throws(SystemError) {
         wakeUp = try WakeUp()
@@ -110,7 +112,7 @@ final class EventLoop: TaskExecutor, @unchecked Sendable {
         epoll.remove(descriptor)
     }
 
-    /// Does something once, when no task is ready to run or many rounds have.
+    /// Does something once, when no task is ready to run, or many rounds or a long one have.
     func whenSettled(_ action: @escaping () -> Void) { settlers.append(action) }
 
     // MARK: The thread
@@ -122,7 +124,13 @@ final class EventLoop: TaskExecutor, @unchecked Sendable {
                 rounds += 1
                 let round = ready
                 ready.removeAll(keepingCapacity: true)
-                for work in round { perform(work) }
+                var start = ContinuousClock.now
+                for work in round {
+                    perform(work)
+                    guard !settlers.isEmpty, start.duration(to: .now) > Self.longRound else { continue }
+                    settle()
+                    start = .now
+                }
                 if ready.isEmpty { settle() }
             }
             settle()
