@@ -28,6 +28,7 @@ public struct Errno: RawRepresentable, Hashable, Sendable, CustomStringConvertib
     public static let networkDown = Errno(rawValue: ENETDOWN)
     public static let noBuffers = Errno(rawValue: ENOBUFS)
     public static let tooLong = Errno(rawValue: EMSGSIZE)
+    public static let stale = Errno(rawValue: ESTALE)
     public static let connectionRefused = Errno(rawValue: ECONNREFUSED)
 
     /// The C library's sentence for it.

@@ -77,7 +77,13 @@ package struct ChildProcess: ~Copyable, Sendable {
             switch Int(field(0)) {
             case CL_REPORT_PAUSED: return true
             case CL_REPORT_SKIPPED: skipped.append(NamespaceError(.child, "", cause: cause))
-            default: throw NamespaceError(.child, "", cause: cause)
+            default:
+                if cause.errno == .stale, plan.steps.indices.contains(step),
+                    case .joinNetwork(let path, _) = plan.steps[step]
+                {
+                    throw NamespaceError(.gone, "the network namespace that was attached as \(path) is gone")
+                }
+                throw NamespaceError(.child, "", cause: cause)
             }
         }
     }

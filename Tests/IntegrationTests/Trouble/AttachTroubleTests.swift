@@ -228,4 +228,40 @@ import Testing
         #expect(gone.status.code == 0, "\(gone.errors)")
         #expect(try eventually(seconds: 3) { try fabric.succeed("endpoint ls -q") == "" })
     }
+
+    @Test(arguments: owners)
+    func `exec enters the namespace that was attached and no other that its path leads to`(
+        owner: FabricFixture.Owner
+    ) throws {
+        let fabric = try FabricFixture(owner)
+        try fabric.up(network: "shop")
+        func inFabric(_ script: String) throws {
+            let result = try fabric.forge("unshare", "--", "sh", "-ec", script)
+            #expect(result.status.code == 0, "\(result.errors)")
+        }
+        try inFabric(
+            """
+            touch net && unshare --net=$PWD/net true
+            forge attach --network shop --container p --netns $PWD/net
+            """)
+        #expect(try fabric.forge("exec", "p", "--", "true").status.code == 0)
+        try withCleanup { cleanup in
+            cleanup.add { try? inFabric("kill $(cat holder); umount $PWD/net") }
+            // A process keeps what was attached, so that the endpoint stays.
+            try inFabric(
+                """
+                nsenter --net=$PWD/net sleep 100 >/dev/null 2>&1 & echo $! >holder
+                until [ $(readlink /proc/$!/ns/net) != $(readlink /proc/self/ns/net) ]; do sleep 0.02; done
+                umount $PWD/net && unshare --net=$PWD/net true
+                """)
+            let other = try fabric.forge("exec", "p", "--", "touch", "entered")
+            #expect(other.status.code == 125)
+            #expect(
+                other.errors
+                    == "forge: cannot prepare the command: the network namespace that was attached as "
+                    + "\(fabric.directory)/net is gone\n")
+            #expect(try fabric.forge("unshare", "--", "test", "-e", "entered").status.code == 1)
+            #expect(try fabric.succeed("endpoint ls -q") != "")
+        }
+    }
 }
