@@ -77,9 +77,19 @@ class Lab:
             self.drop = ["setpriv", "--reuid", USER, "--regid", USER, "--init-groups", "--inh-caps=-all", "--"]
             self._make_reachable(user)
         else:
-            # Without real root the ordinary user is one of a user namespace further in, where newuidmap has no power.
-            self.drop = ["unshare", "--user", "--map-user=1000", "--map-group=1000", "--"]
+            self.drop = self._make_user()
         return self
+
+    def _make_user(self):
+        """Makes an ordinary user without real root, and returns what runs a command as that one.
+
+        It is one of a user namespace further in, where newuidmap has no power. A process keeps that namespace: all
+        commands must be of the same one, or the fabric of one would be a stranger's to the next.
+        """
+        keeper = subprocess.Popen(["unshare", "--user", "--map-user=1000", "--map-group=1000", "--", "sleep", "infinity"])
+        self.started.append(keeper)
+        wait_until(lambda: name_of(keeper.pid) == "sleep", "an ordinary user's namespace")
+        return ["nsenter", f"--user=/proc/{keeper.pid}/ns/user", "--preserve-credentials", "--"]
 
     def __exit__(self, *_):
         if shutil.which(os.path.join(self.binaries, "forge")):
