@@ -122,7 +122,9 @@ class Dnsmasq(Other):
             "no-resolv", "no-hosts", "cache-size=10000", "bind-interfaces", f"listen-address={self.address}",
             "user=root", f"pid-file={self.directory}/pid",
             *(f"host-record={name},{address}" for name, address in names())])
-        return [self.program(), "--keep-in-foreground", "--log-facility=-", f"--conf-file={path}"]
+        # Without real root it could not give up its groups, which it does as root unless it is debugged.
+        mode = "--keep-in-foreground" if os.environ["FORGE_BENCH_ROOT"] else "--no-daemon"
+        return [self.program(), mode, "--log-facility=-", f"--conf-file={path}"]
 
 
 class Unbound(Other):
