@@ -150,12 +150,12 @@ public struct PolicySet: Sendable {
         _ withholdsNames: Bool, _ byDefault: DefaultVerdict
     ) -> Ruling {
         func first(_ table: RuleTable?) -> RuleNumber {
-            table?.first(peer, selectors: selectors, query, withholdsNames: withholdsNames) ?? .none
+            table?.first(peer, selectors: selectors, query, withholdsNames: withholdsNames) ?? .noRule
         }
         /// What a tier whose rules do as each says decides; nil where it leaves the matter open.
         func ask(_ table: RuleTable?) -> Ruling? {
             let number = first(table)
-            guard number != .none else { return nil }
+            guard number != .noRule else { return nil }
             switch rules[number].action {
             case .allow: return .allowed(number)
             case .deny: return .denied(number)
@@ -168,11 +168,11 @@ public struct PolicySet: Sendable {
             return byDefault == .allow && !withholdsNames ? .networkDefault : .undecided
         }
         let deny = first(tiers.deny)
-        if deny != .none { return .denied(deny) }
+        if deny != .noRule { return .denied(deny) }
         let allow = first(tiers.allow)
-        if allow != .none { return .allowed(allow) }
+        if allow != .noRule { return .allowed(allow) }
         let verified = first(tiers.verified)
-        return verified != .none ? .verified(verified) : .undecided
+        return verified != .noRule ? .verified(verified) : .undecided
     }
 
     /// Why a ruling lets nothing pass; nil where it does.

@@ -73,12 +73,12 @@ final class PortIndex: Sendable {
     init(_ rules: [PlacedRule]) {
         var named: [PortName: RuleNumber] = [:]
         var ranges: [(range: ClosedRange<UInt32>, rule: RuleNumber)] = []
-        var nameService = [RuleNumber](repeating: .none, count: PortPoint.nameService.count)
+        var nameService = [RuleNumber](repeating: .noRule, count: PortPoint.nameService.count)
         for rule in rules {
             let own = rule.ports?.compactMap { port -> ClosedRange<UInt32>? in
                 if case .range(let range) = port { PortPoint.range(range) } else { nil }
             }
-            for (index, point) in PortPoint.nameService.enumerated() where nameService[index] == .none {
+            for (index, point) in PortPoint.nameService.enumerated() where nameService[index] == .noRule {
                 let speaks = own.map { $0.contains { $0.contains(point) } } ?? (rule.action != .allow)
                 if speaks { nameService[index] = rule.number }
             }
@@ -98,7 +98,7 @@ final class PortIndex: Sendable {
         self.named = named
         self.nameService = nameService
         let bounds = Set([0] + ranges.flatMap { [$0.range.lowerBound, $0.range.upperBound + 1] }).sorted()
-        var firsts = [RuleNumber](repeating: .none, count: bounds.count)
+        var firsts = [RuleNumber](repeating: .noRule, count: bounds.count)
         // Pieces that have their rule are leapt over: `next[i]` is a piece from i on that may have none.
         var next = Array(0...bounds.count)
         func place(_ bound: UInt32) -> Int { bounds.firstIndex(notBelow: bound) }
@@ -137,7 +137,7 @@ final class PortIndex: Sendable {
         guard !named.isEmpty else { return best }
         for name in query.names {
             for transport in [query.transport, nil] {
-                best = min(best, named[PortName(name: name, transport: transport)] ?? .none)
+                best = min(best, named[PortName(name: name, transport: transport)] ?? .noRule)
             }
         }
         return best

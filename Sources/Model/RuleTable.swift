@@ -5,7 +5,7 @@ internal import Wire
 typealias RuleNumber = Int
 
 extension RuleNumber {
-    static let none = RuleNumber.max
+    static let noRule = RuleNumber.max
 }
 
 /// One rule as it applies to endpoints that its policy selects.
@@ -74,12 +74,12 @@ final class RuleTable: Sendable {
         self.lengths = (lengths(.v4), lengths(.v6))
     }
 
-    /// The first rule that speaks of this peer and port; `.none` if there is none.
+    /// The first rule that speaks of this peer and port; `.noRule` if there is none.
     ///
     /// - Parameter selectors: the numbers of those that match the peer; empty for one outside.
     func first(_ peer: FlowSide, selectors: [Int], _ query: PortQuery, withholdsNames: Bool) -> RuleNumber {
         let address = peer.address
-        var best = anyone?.first(query, withholdsNames: withholdsNames) ?? .none
+        var best = anyone?.first(query, withholdsNames: withholdsNames) ?? .noRule
         if !bySelector.isEmpty {
             for number in selectors {
                 guard let rules = bySelector[number] else { continue }

@@ -38,10 +38,11 @@ public struct Descriptor: ~Copyable, Sendable {
         var held: [Int32] = []
         defer { for number in held { _ = CLinux.close(number) } }
         for _ in 0..<count {
-            do throws(SystemError) { held.append(try open("/dev/null", O_RDONLY).release()) } catch {
+            do throws(SystemError) {
+                held.append(try system("eventfd") { eventfd(0, Int32(EFD_CLOEXEC)) })
+            } catch {
                 throw SystemError(
-                    error.call, error.errno,
-                    "\(error.subject), as one of \(count) files at a time (see ulimit -n)")
+                    error.call, error.errno, "as one of \(count) files at a time (see ulimit -n)")
             }
         }
     }

@@ -7,7 +7,8 @@ internal import Sys
 ///     epoll --> watchers --> tasks --> ... --> tasks --> settlers --> epoll
 ///
 /// A call is read, served and answered without changing threads. What a round of tasks leaves to be sent goes
-/// out at its end, in one piece, or while the round goes on, where that takes long. Whatever belongs to the loop is touched on its thread alone.
+/// out at its end, in one piece, or while the round goes on, where that takes long. Whatever belongs to the loop is
+/// touched on its thread alone.
 final class EventLoop: TaskExecutor, @unchecked Sendable {
     /// For all of this process's API traffic. It lives as long as the process: a task may come back to it at
     /// any time.
