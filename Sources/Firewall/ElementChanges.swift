@@ -15,8 +15,8 @@ struct ElementChanges {
     init() {}
 
     init(_ delta: RulesetDelta) {
-        for (row, value) in delta.removed { remove(KernelRows.elements(row, value)) }
-        for (row, value) in delta.added { add(KernelRows.elements(row, value)) }
+        for one in delta.removed { remove(KernelRows.elements(one.row, one.value)) }
+        for one in delta.added { add(KernelRows.elements(one.row, one.value)) }
     }
 
     var isEmpty: Bool { removed.allSatisfy(\.elements.isEmpty) && added.allSatisfy(\.elements.isEmpty) }

@@ -75,11 +75,11 @@ extension PolicyCompiler {
         var all = CompiledLimits()
         // Selectors tell addresses apart by what the endpoint is, not by what they are: all of them match
         // alike.
-        guard let address = endpoint.addresses.first, let number = rows[.identity(address)] else {
+        guard let address = endpoint.addresses.first, let number = ledger[.identity(address)] else {
             return all
         }
         for selector in subjects[number]?.matched ?? [] {
-            for limits in (selectors[selector]?.book.limits ?? [:]).values {
+            for limits in selectors[selector].book.limits.values {
                 all.endpoint = all.endpoint.and(limits.endpoint)
                 all.rules += limits.rules
             }
@@ -115,7 +115,7 @@ extension PolicyCompiler {
             limitedEndpoints.release(endpoint.id)
         }
         for direction in Direction.allCases {
-            wanted[.packets(direction, port: endpoint.hostInterfaceName)] =
+            wanted[.packets(direction, port: LinkName(endpoint.hostInterfaceName))] =
                 limits.endpoint[direction].packets.map { UInt32(clamping: $0) }
         }
         setLimitRows(wanted, of: endpoint.id)

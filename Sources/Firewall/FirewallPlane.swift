@@ -20,7 +20,6 @@ package struct FirewallPlane: ~Copyable {
     private var networks: [String: KnownNetwork] = [:]
     private var networkNumbers = NumberAllocator<String>()
     private var endpoints: [String: Endpoint] = [:]
-    private var policies: [String: FirewallPolicy] = [:]
 
     private struct KnownNetwork {
         let network: Network
@@ -65,7 +64,6 @@ package struct FirewallPlane: ~Copyable {
             self.networks[network.id] = known(network, segments: used + 1)
             compiler.setNetwork(network)
         }
-        for policy in policies { self.policies[policy.name] = policy }
         _ = compiler.setPolicies(policies)
         for endpoint in endpoints {
             self.endpoints[endpoint.id] = endpoint
@@ -167,7 +165,7 @@ package struct FirewallPlane: ~Copyable {
         throws(FirewallError) -> Set<IPAddress>?
     {
         let names = Set(changed.map(\.name) + removed)
-        let old = names.compactMap { policies[$0] }
+        let old = names.compactMap(compiler.policy(named:))
         let delta = compiler.setPolicies(changed, removing: removed)
         do throws(FirewallError) {
             try apply(ElementChanges(delta), delta, "policies")
@@ -175,8 +173,6 @@ package struct FirewallPlane: ~Copyable {
             _ = compiler.setPolicies(old, removing: Array(names))
             throw error
         }
-        for name in removed { policies[name] = nil }
-        for policy in changed { policies[policy.name] = policy }
         return compiler.addresses(affectedBy: delta)
     }
 
@@ -237,7 +233,7 @@ package struct FirewallPlane: ~Copyable {
         for endpoint in endpoints.values {
             for part in KernelRows.portElements(endpoint) { changes.add(part) }
         }
-        for (row, value) in compiler.rows { changes.add(KernelRows.elements(row, value)) }
+        for (row, value) in compiler.ledger { changes.add(KernelRows.elements(row, value)) }
         let written = (KernelLayout.policySets + KernelLayout.spoofingSets).filter {
             !$0.flags.contains(.eval)
         }

@@ -106,32 +106,33 @@ extension CIDR {
     }
 }
 
-extension FirewallPolicy {
-    /// Every block in any rule, with repetitions.
-    var mentionedBlocks: [CIDR] {
-        rules.flatMap { rule in
-            (rule.peers ?? []).flatMap { peer -> [CIDR] in
-                if case .cidr(let block, let except) = peer { [block] + except } else { [] }
-            }
-        }
-    }
+/// What a policy mentions that identities are told apart by, with repetitions.
+struct Mentions {
+    /// In any rule.
+    var blocks: [CIDR] = []
+    /// Names and container ids in any selector.
+    var endpoints: [String] = []
+    /// Names in any rule.
+    var ports: [String] = []
+}
 
-    /// Every endpoint name or container id in any selector, with repetitions.
-    var mentionedEndpoints: [String] {
-        Array(selector.endpoints ?? [])
-            + rules.flatMap { rule in
-                (rule.peers ?? []).flatMap { peer -> [String] in
-                    if case .endpoints(let selector) = peer { Array(selector.endpoints ?? []) } else { [] }
+extension FirewallPolicy {
+    var mentions: Mentions {
+        var found = Mentions()
+        if let names = selector.endpoints { found.endpoints += names }
+        for rule in rules {
+            for peer in rule.peers ?? [] {
+                switch peer {
+                case .endpoints(let selector):
+                    if let names = selector.endpoints { found.endpoints += names }
+                case .cidr(let block, let except):
+                    found.blocks.append(block)
+                    found.blocks += except
+                case .domain, .unknown: break
                 }
             }
-    }
-
-    /// Every name of a port in any rule, with repetitions.
-    var mentionedPorts: [String] {
-        rules.flatMap { rule in
-            (rule.ports ?? []).compactMap { port in
-                if case .named(let name, _) = port { name } else { nil }
-            }
+            for case .named(let name, _) in rule.ports ?? [] { found.ports.append(name) }
         }
+        return found
     }
 }

@@ -64,7 +64,7 @@ extension PolicyCompiler {
             guard let network = networks[endpoint.networkID] else { continue }
             for address in endpoint.addresses {
                 let identity = identity(address, of: endpoint, in: network)
-                let old = rows[.identity(address)].flatMap { subjects[$0] }
+                let old = ledger[.identity(address)].flatMap { subjects[$0] }
                 if old?.identity == identity { continue }
                 leaveIdentity(address)
                 joining.append((address, identity))
@@ -88,12 +88,12 @@ extension PolicyCompiler {
     }
 
     private mutating func addSubject(_ number: UInt32, _ identity: Identity) {
-        var subject = Subject(identity: identity)
+        var subject = Subject(identity)
         subject.matched = index.candidates(
             names: identity.names, labels: identity.labels, network: identity.networkName,
             networkLabels: identity.networkLabels
         ).filter { identity.matches(index.selectors[$0]) }
-        for selector in subject.matched { selectors[selector]?.identities.insert(number) }
+        for selector in subject.matched { selectors[selector].identities.insert(number) }
         subjects[number] = subject
         identities.insert(number, identity)
         for port in identity.ports { portIdentities[port.name, default: []].insert(number) }
@@ -113,15 +113,15 @@ extension PolicyCompiler {
         guard let subject = subjects[number] else { return [] }
         var found: Set<UInt32> = []
         func add(_ books: [Int: Int]?) {
-            for book in (books ?? [:]).keys { found.formUnion(selectors[book]?.identities ?? []) }
+            for book in (books ?? [:]).keys { found.formUnion(selectors[book].identities) }
         }
-        for selector in subject.matched { add(selectors[selector]?.mentions) }
+        for selector in subject.matched { add(selectors[selector].mentions) }
         for port in subject.identity.ports { add(portBooks[port.name]) }
         return found
     }
 
     private mutating func leaveIdentity(_ address: IPAddress) {
-        guard let number = rows[.identity(address)] else { return }
+        guard let number = ledger[.identity(address)] else { return }
         set(.identity(address), nil)
         subjects[number]?.members.remove(address)
         guard let subject = subjects[number], subject.members.isEmpty else { return }
@@ -136,7 +136,7 @@ extension PolicyCompiler {
                     .segment(direction, subject: number, first: segment.first, last: segment.last), nil)
             }
         }
-        for selector in subject.matched { selectors[selector]?.identities.remove(number) }
+        for selector in subject.matched { selectors[selector].identities.remove(number) }
         identities.remove(number, subject.identity)
         for port in subject.identity.ports { portIdentities[port.name]?.remove(number) }
         subjects[number] = nil
@@ -202,7 +202,7 @@ extension PolicyCompiler {
     private func isExcepted(_ peer: IPAddress, _ point: UInt32, of endpointID: String) -> Bool {
         (quarantineRows[endpointID] ?? []).contains { row in
             guard case .exception(_, let first, let last) = row, first.family == peer.family, first <= peer,
-                peer <= last, let ports = rows[row].flatMap(portClass)
+                peer <= last, let ports = ledger[row].flatMap(portClass)
             else { return false }
             return ports.segments.contains { $0.range.contains(point) }
         }
@@ -219,15 +219,15 @@ extension PolicyCompiler {
     /// What a judged endpoint's rules say of a peer; nil where they are silent.
     func ports(_ direction: Direction, subject: IPAddress, peer: IPAddress) -> PortClass? {
         let address = subject
-        guard let subjectNumber = rows[.identity(address)], let subject = subjects[subjectNumber] else {
+        guard let subjectNumber = ledger[.identity(address)], let subject = subjects[subjectNumber] else {
             return nil
         }
-        if let peerNumber = rows[.identity(peer)],
-            let number = rows[.pair(direction, subject: subjectNumber, peer: peerNumber)]
+        if let peerNumber = ledger[.identity(peer)],
+            let number = ledger[.pair(direction, subject: subjectNumber, peer: peerNumber)]
         {
             return portClass(number)
         }
-        if direction == .egress, let number = rows[.named(address, peer)] { return portClass(number) }
+        if direction == .egress, let number = ledger[.named(address, peer)] { return portClass(number) }
         return subject.segments[direction]?.first {
             $0.first.family == peer.family && $0.first <= peer && peer <= $0.last
         }?.ports

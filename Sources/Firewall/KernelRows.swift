@@ -15,7 +15,7 @@ enum KernelRows {
         case .pair(let direction, let subject, let peer):
             return (
                 KernelLayout.pairs(direction),
-                [NftElement(key: nativeBytes(subject) + nativeBytes(peer), data: nativeBytes(value))]
+                [NftElement(key: nativeBytes(subject, peer), data: nativeBytes(value))]
             )
         case .segment(let direction, let subject, let first, let last):
             let prefix = nativeBytes(subject)
@@ -61,7 +61,7 @@ enum KernelRows {
                 KernelLayout.connectionLimits,
                 [
                     limit(
-                        nativeBytes(scope) + nativeBytes(endpoint),
+                        nativeBytes(scope, endpoint),
                         .exceeded(.connections, direction, rule: own == nil ? scope : nil),
                         .connections(value))
                 ]
@@ -87,7 +87,7 @@ enum KernelRows {
         case .packets(let direction, let port):
             return (
                 KernelLayout.portLimits(direction),
-                [limit(interfaceName(port), .exceeded(.packets, direction), .packets(value))]
+                [limit(port.bytes, .exceeded(.packets, direction), .packets(value))]
             )
         }
     }
@@ -97,7 +97,7 @@ enum KernelRows {
     }
 
     private static func ruleKey(_ rule: UInt32, _ endpoint: UInt32, _ isReply: Bool) -> [UInt8] {
-        nativeBytes(rule) + nativeBytes(endpoint) + nativeBytes(isReply ? 1 : 0)
+        nativeBytes(rule, endpoint, isReply ? 1 : 0)
     }
 
     private static func direction(ofRule number: UInt32) -> Direction {
@@ -109,8 +109,14 @@ enum KernelRows {
     ///
     /// The last key of a run has ones there instead, so that its successor is the next port.
     static func portKey(_ portClass: UInt32, _ point: UInt32, padding: UInt8) -> [UInt8] {
-        nativeBytes(portClass) + [UInt8(truncatingIfNeeded: point >> 16), 0, 0, 0]
-            + [UInt8(truncatingIfNeeded: point >> 8), UInt8(truncatingIfNeeded: point), padding, padding]
+        var writer = ByteWriter(capacity: 12)
+        writer.integer(portClass)
+        writer.integer(UInt8(truncatingIfNeeded: point >> 16))
+        writer.zeros(3)
+        writer.integerBE(UInt16(truncatingIfNeeded: point))
+        writer.integer(padding)
+        writer.integer(padding)
+        return writer.bytes
     }
 
     /// The kernel's interval is open at its end: the end element is the key after the last one.
@@ -130,10 +136,7 @@ enum KernelRows {
         return nil
     }
 
-    static func interfaceName(_ name: String) -> [UInt8] {
-        let bytes = Array(name.utf8.prefix(15))
-        return bytes + [UInt8](repeating: 0, count: 16 - bytes.count)
-    }
+    static func interfaceName(_ name: String) -> [UInt8] { LinkName(name).bytes }
 
     /// What pins an endpoint's port to its addresses.
     static func portElements(_ endpoint: Endpoint) -> [(set: NftSet, elements: [NftElement])] {
@@ -180,9 +183,9 @@ enum KernelRows {
     }
 }
 
-/// A number as a register holds it.
-func nativeBytes(_ number: UInt32) -> [UInt8] {
-    var writer = ByteWriter(capacity: 4)
-    writer.integer(number)
+/// Numbers as registers hold them.
+func nativeBytes(_ numbers: UInt32...) -> [UInt8] {
+    var writer = ByteWriter(capacity: 4 * numbers.count)
+    for number in numbers { writer.integer(number) }
     return writer.bytes
 }

@@ -44,13 +44,13 @@ extension PolicyCompiler {
     /// nil where no rule speaks of any.
     func portsNamed(_ names: Set<String>, _ address: IPAddress, _ peer: IPAddress) -> PortClass? {
         guard address.family == peer.family, owners[peer] == nil,
-            let subject = rows[.identity(address)].flatMap({ subjects[$0] })
+            let subject = ledger[.identity(address)].flatMap({ subjects[$0] })
         else { return nil }
         var rules: [CompiledRule] = []
         var isNamed = false
         let blocks = blocks.containing(peer)
         for selector in subject.matched {
-            guard let side = selectors[selector]?.book.egress else { continue }
+            let side = selectors[selector].book.egress
             if side.collect(names, into: &rules) { isNamed = true }
             side.collect(peer, blocks, into: &rules)
         }
@@ -58,7 +58,7 @@ extension PolicyCompiler {
         return PortClass(rules, [], chain(subjectNumber(address), .egress).chain)
     }
 
-    private func subjectNumber(_ address: IPAddress) -> UInt32 { rows[.identity(address)] ?? 0 }
+    private func subjectNumber(_ address: IPAddress) -> UInt32 { ledger[.identity(address)] ?? 0 }
 
     /// Whether an endpoint may begin a connection to an address outside that it knows by these names.
     ///
@@ -91,7 +91,7 @@ extension PolicyCompiler {
             let chain = chain(number, .egress).chain
             if !chain.isSelected, chain.allowsByDefault { reach.isEverywhere = true }
             for selector in subject.matched {
-                guard let side = selectors[selector]?.book.egress else { continue }
+                let side = selectors[selector].book.egress
                 let wide = side.byBlock.filter { $0.key.prefixLength == 0 }.values.joined().map(\.rule)
                 if (side.anyone + wide).contains(where: \.isAllowance) { reach.isEverywhere = true }
                 if !side.byDomain.isEmpty { reach.speaksOfDomains = true }

@@ -13,11 +13,16 @@ struct PolicyChange {
         var peers: Set<UInt32> = []
     }
 
-    var work: [UInt32: [Direction: Work]] = [:]
+    struct Place: Hashable {
+        let subject: UInt32
+        let direction: Direction
+    }
+
+    var work: [Place: Work] = [:]
     /// Identities whose endpoints may be limited otherwise.
     var limits: Set<UInt32> = []
     /// Selectors that may be out of use.
-    var released: [Int] = []
+    var released: Set<Int> = []
     /// What is mentioned for the first time, or not any more.
     var blocks: Set<CIDR> = []
     var pins: Set<String> = []
@@ -30,55 +35,58 @@ extension PolicyCompiler {
     /// The number of a selector that a policy uses once more.
     mutating func use(_ selector: EndpointSelector) -> Int {
         let number = index.number(of: selector)
-        if selectors[number] == nil {
-            var state = SelectorState()
+        if number == selectors.count { selectors.append(SelectorState()) }
+        // New, or it matched nobody. One that was released in this change still has its identities.
+        if selectors[number].uses == 0, selectors[number].identities.isEmpty {
             for identity in identities.candidates(selector)
             where subjects[identity]?.identity.matches(selector) ?? false {
-                state.identities.insert(identity)
+                selectors[number].identities.insert(identity)
                 subjects[identity]?.matched.insert(number)
             }
-            selectors[number] = state
         }
-        selectors[number]?.uses += 1
+        selectors[number].uses += 1
         return number
     }
 
     mutating func release(_ number: Int, _ change: inout PolicyChange) {
-        selectors[number]?.uses -= 1
-        if selectors[number]?.uses == 0 { change.released.append(number) }
+        selectors[number].uses -= 1
+        if selectors[number].uses == 0 { change.released.insert(number) }
     }
 
     // MARK: Noting
 
     /// Notes the rows that a policy's rules have a say in, while the policy stands in its book.
     func note(_ policy: CompiledPolicy, isNew: Bool, _ change: inout PolicyChange) {
-        guard let state = selectors[policy.subject] else { return }
-        for subject in state.identities {
+        for subject in selectors[policy.subject].identities {
             if policy.limits != nil { change.limits.insert(subject) }
+            func place(_ direction: Direction) -> PolicyChange.Place {
+                PolicyChange.Place(subject: subject, direction: direction)
+            }
             // The first or the last to select the endpoint.
-            let first =
-                policy.selecting.filter { chain(subject, $0).selecting == 1 }
-                + policy.auditing.filter { chain(subject, $0).auditing == 1 }
-            for direction in first {
-                change.work[subject, default: [:]][direction, default: .init()].isFull = true
+            for direction in policy.selecting where chain(subject, direction).counts.selecting == 1 {
+                change.work[place(direction), default: .init()].isFull = true
+            }
+            for direction in policy.auditing where chain(subject, direction).counts.auditing == 1 {
+                change.work[place(direction), default: .init()].isFull = true
             }
             for (direction, rule) in policy.rules {
-                var work = change.work[subject, default: [:]][direction, default: .init()]
-                if rule.speaksOfAddresses { work.isFull = true }
-                if rule.speaksOfDomains { work.isOfDomains = true }
-                // Whatever a rule selects now is found by working on everything.
-                if !isNew || !work.isFull {
-                    if case .some(let numbers, _, _) = rule.peers {
-                        for number in numbers {
-                            work.peers.formUnion(selectors[number]?.identities ?? [])
-                        }
-                    }
-                    if direction == .egress {
-                        for name in rule.names { work.peers.formUnion(portIdentities[name.name] ?? []) }
-                    }
-                }
-                change.work[subject, default: [:]][direction] = work
+                note(rule, direction, isNew, &change.work[place(direction), default: .init()])
             }
+        }
+    }
+
+    private func note(
+        _ rule: CompiledRule, _ direction: Direction, _ isNew: Bool, _ work: inout PolicyChange.Work
+    ) {
+        if rule.speaksOfAddresses { work.isFull = true }
+        if rule.speaksOfDomains { work.isOfDomains = true }
+        // Whatever a rule selects now is found by working on everything.
+        guard !isNew || !work.isFull else { return }
+        if case .some(let numbers, _, _) = rule.peers {
+            for number in numbers { work.peers.formUnion(selectors[number].identities) }
+        }
+        if direction == .egress {
+            for name in rule.names { work.peers.formUnion(portIdentities[name.name] ?? []) }
         }
     }
 
@@ -114,44 +122,48 @@ extension PolicyCompiler {
     // MARK: Working
 
     mutating func work(on change: PolicyChange) {
-        for (subject, directions) in change.work {
-            for (direction, work) in directions {
-                var peers = work.peers
-                if work.isFull {
-                    peers.formUnion(self.peers(of: subject, direction))
-                    setSegments(of: subject, direction)
-                }
-                for peer in peers { setPair(direction, subject, peer) }
-                if direction == .egress, work.isFull || work.isOfDomains { setNamed(ofIdentity: subject) }
+        for (place, work) in change.work {
+            let (subject, direction) = (place.subject, place.direction)
+            var peers = work.peers
+            if work.isFull {
+                peers.formUnion(self.peers(of: subject, direction))
+                setSegments(of: subject, direction)
             }
+            for peer in peers { setPair(direction, subject, peer) }
+            if direction == .egress, work.isFull || work.isOfDomains { setNamed(ofIdentity: subject) }
         }
         for subject in change.limits { setLimits(ofIdentity: subject) }
     }
 
     /// What holds for an identity in one direction, and how many policies select it there.
-    func chain(_ number: UInt32, _ direction: Direction) -> (chain: Chain, selecting: Int, auditing: Int) {
-        guard let subject = subjects[number] else { return (Chain(direction: direction), 0, 0) }
-        var selecting = 0
-        var auditing = 0
+    func chain(_ number: UInt32, _ direction: Direction) -> (chain: Chain, counts: RuleBook.Side.Counts) {
+        guard let subject = subjects[number] else { return (Chain(direction: direction), .init()) }
+        let counts = counts(subject, direction)
+        return (Chain(direction, subject.identity, counts), counts)
+    }
+
+    /// How many policies select a subject. Only these numbers are read: a side as a whole would be copied, with all that
+    /// it refers to.
+    private func counts(_ subject: Subject, _ direction: Direction) -> RuleBook.Side.Counts {
+        var counts = RuleBook.Side.Counts()
         for selector in subject.matched {
-            guard let side = selectors[selector]?.book[direction] else { continue }
-            selecting += side.selecting
-            auditing += side.auditing
+            counts +=
+                direction == .ingress
+                ? selectors[selector].book.ingress.counts : selectors[selector].book.egress.counts
         }
-        let chain = Chain(
-            direction: direction, isSelected: selecting > 0, isAudited: auditing > 0,
-            allowsByDefault: subject.identity.defaultVerdict == .allow,
-            withholdsNames: direction == .egress && subject.identity.hasNames)
-        return (chain, selecting, auditing)
+        return counts
     }
 
     /// The identities that some rule of a subject tells from what is outside.
     func peers(of number: UInt32, _ direction: Direction) -> Set<UInt32> {
         var found: Set<UInt32> = []
         for selector in subjects[number]?.matched ?? [] {
-            guard let side = selectors[selector]?.book[direction] else { continue }
-            for peer in side.bySelector.keys { found.formUnion(selectors[peer]?.identities ?? []) }
-            for name in side.portNames.keys { found.formUnion(portIdentities[name] ?? []) }
+            for peer in selectors[selector].book[direction].bySelector.keys {
+                found.formUnion(selectors[peer].identities)
+            }
+            for name in selectors[selector].book[direction].portNames.keys {
+                found.formUnion(portIdentities[name] ?? [])
+            }
         }
         return found
     }
@@ -160,7 +172,7 @@ extension PolicyCompiler {
     mutating func setSegments(of number: UInt32, _ direction: Direction) {
         guard let subject = subjects[number] else { return }
         let chain = chain(number, direction).chain
-        let sides = subject.matched.compactMap { selectors[$0]?.book[direction] }.filter(\.speaksOfAddresses)
+        let sides = subject.matched.map { selectors[$0].book[direction] }.filter(\.speaksOfAddresses)
         var segments: [AddressSegment] = []
         if !sides.isEmpty || (!chain.isSelected && chain.allowsByDefault) {
             // The ports of an outgoing flow's destination have no names here: endpoints with names that
@@ -191,31 +203,37 @@ extension PolicyCompiler {
         var rules: [CompiledRule] = []
         var isSelected = false
         var known: [CIDR]?
-        var selecting = 0
-        var auditing = 0
-        for selector in subject.matched {
-            guard let state = selectors[selector], !state.book.isEmpty else { continue }
-            let side = state.book[direction]
-            selecting += side.selecting
-            auditing += side.auditing
+        func collect(_ side: RuleBook.Side) {
             if side.collect(other.matched, into: &rules) { isSelected = true }
             if side.portNames.keys.contains(where: { portIdentities[$0]?.contains(peer) ?? false }) {
                 isSelected = true
             }
-            guard side.speaksOfAddresses else { continue }
+            guard side.speaksOfAddresses else { return }
             let blocks = known ?? (side.byBlock.isEmpty ? [] : self.blocks.containing(address))
             if !side.byBlock.isEmpty { known = blocks }
             side.collect(address, blocks, into: &rules)
+        }
+        for selector in subject.matched where !selectors[selector].book.isEmpty {
+            switch direction {
+            case .ingress: collect(selectors[selector].book.ingress)
+            case .egress: collect(selectors[selector].book.egress)
+            }
         }
         guard isSelected else {
             setClass(row, nil)
             return
         }
         let destination = direction == .ingress ? subject.identity.ports : other.identity.ports
-        let chain = Chain(
-            direction: direction, isSelected: selecting > 0, isAudited: auditing > 0,
-            allowsByDefault: subject.identity.defaultVerdict == .allow,
-            withholdsNames: direction == .egress && subject.identity.hasNames)
+        let chain = Chain(direction, subject.identity, counts(subject, direction))
         setClass(row, PortClass(rules, destination, chain))
+    }
+}
+
+extension Chain {
+    fileprivate init(_ direction: Direction, _ identity: Identity, _ counts: RuleBook.Side.Counts) {
+        self.init(
+            direction: direction, isSelected: counts.selecting > 0, isAudited: counts.auditing > 0,
+            allowsByDefault: identity.defaultVerdict == .allow,
+            withholdsNames: direction == .egress && identity.hasNames)
     }
 }

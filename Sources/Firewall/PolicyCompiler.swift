@@ -11,7 +11,9 @@ internal import Wire
 /// change works again on the pairs of identities that its selectors match and on no others.
 package struct PolicyCompiler: Sendable {
     package internal(set) var ledger = RowLedger()
-    package var rows: [Row: UInt32] { ledger.rows }
+    /// A copy of all.
+    package var rows: [Row: UInt32] { Dictionary(uniqueKeysWithValues: ledger.lazy.map { ($0, $1) }) }
+    package var rowCount: Int { ledger.count }
 
     var networks: [String: Network] = [:]
     var endpoints: [String: Endpoint] = [:]
@@ -36,10 +38,9 @@ package struct PolicyCompiler: Sendable {
     var wideFamilies: [String: Set<IPFamily>] = [:]
 
     var policies: [String: CompiledPolicy] = [:]
-    var sources: [String: FirewallPolicy] = [:]
     var index = SelectorIndex()
-    /// By the number of the selector.
-    var selectors: [Int: SelectorState] = [:]
+    /// By the number of the selector. Between changes, one that no policy uses is as new.
+    var selectors: [SelectorState] = []
     /// The books in which rules for addresses name a port, by that name.
     var portBooks: [String: [Int: Int]] = [:]
     /// By endpoint id, whether or not the endpoint is there.
@@ -62,12 +63,21 @@ package struct PolicyCompiler: Sendable {
 
     /// An identity in its role as the judged side of a flow.
     struct Subject: Sendable {
-        let identity: Identity
+        /// One reference to copy instead of all those of an identity: subjects are copied for each pair.
+        private let box: Box
+        var identity: Identity { _read { yield box.identity } }
         /// The addresses that have the identity.
         var members: Set<IPAddress> = []
         /// The selectors that match it.
         var matched: Set<Int> = []
         var segments: [Direction: [AddressSegment]] = [:]
+
+        private final class Box: Sendable {
+            let identity: Identity
+            init(_ identity: Identity) { self.identity = identity }
+        }
+
+        init(_ identity: Identity) { box = Box(identity) }
     }
 
     /// What is known of a selector that policies use.
@@ -85,6 +95,8 @@ package struct PolicyCompiler: Sendable {
     package init() {}
 
     package var policyNames: [String] { policies.keys.sorted() }
+
+    package func policy(named name: String) -> FirewallPolicy? { policies[name]?.source }
 
     // MARK: Networks and endpoints
 
@@ -126,43 +138,51 @@ package struct PolicyCompiler: Sendable {
 
     // MARK: Policies
 
-    /// Adds, replaces and removes policies by name, all at once.
+    /// Adds, replaces and removes policies by name, all at once; each name stands once.
     package mutating func setPolicies(_ changed: [FirewallPolicy], removing removed: [String] = [])
         -> RulesetDelta
     {
         var change = PolicyChange()
         for name in removed { withdrawPolicy(name, &change) }
-        let changed = changed.map { (name: $0.name, policy: $0) }.filter { sources[$0.name] != $0.policy }
         // All leave before the first comes: numbers of rules with limits are not many.
-        for (name, _) in changed { withdrawPolicy(name, &change) }
-        for (name, policy) in changed { addPolicy(policy, name, &change) }
+        var new: [(name: String, policy: FirewallPolicy)] = []
+        for policy in changed {
+            let name = policy.name
+            if let old = policies[name] {
+                if old.source == policy { continue }
+                withdrawPolicy(name, &change)
+            }
+            new.append((name, policy))
+        }
+        for (name, policy) in new { addPolicy(policy, name, &change) }
         reassign(endpointsToTell(change))
         work(on: change)
-        for number in change.released where selectors[number]?.uses == 0 {
-            for identity in selectors[number]?.identities ?? [] { subjects[identity]?.matched.remove(number) }
-            selectors[number] = nil
+        for number in change.released where selectors[number].uses == 0 {
+            for identity in selectors[number].identities { subjects[identity]?.matched.remove(number) }
+            selectors[number] = SelectorState()
             index.remove(number)
         }
         return ledger.takeDelta()
     }
 
     private mutating func withdrawPolicy(_ name: String, _ change: inout PolicyChange) {
-        guard let old = policies.removeValue(forKey: name), let source = sources.removeValue(forKey: name)
-        else { return }
+        guard let old = policies.removeValue(forKey: name) else { return }
+        let source = old.source
         // Rows that its rules made are looked at again, whatever becomes of the rules.
         note(old, isNew: false, &change)
-        selectors[old.subject]?.book.remove(old)
+        selectors[old.subject].book.remove(old)
         for number in old.peerSelectors {
-            drop(&selectors[number, default: SelectorState()].mentions, old.subject)
+            drop(&selectors[number].mentions, old.subject)
             release(number, &change)
         }
         release(old.subject, &change)
         for (direction, rule) in old.rules where direction == .egress && rule.speaksOfAddresses {
             for name in rule.names { drop(&portBooks[name.name, default: [:]], old.subject) }
         }
-        for block in source.mentionedBlocks where blocks.remove(block) { change.blocks.insert(block) }
-        for name in source.mentionedEndpoints where drop(&pins, name) { change.pins.insert(name) }
-        for name in source.mentionedPorts where drop(&portNames, name) { change.portNames.insert(name) }
+        let mentions = source.mentions
+        for block in mentions.blocks where blocks.remove(block) { change.blocks.insert(block) }
+        for name in mentions.endpoints where drop(&pins, name) { change.pins.insert(name) }
+        for name in mentions.ports where drop(&portNames, name) { change.portNames.insert(name) }
         for (rule, reference) in source.referencedRules {
             if rule.effect.action == .deny { ruleNumbers.release(reference) }
             if rule.limit != nil { releaseLimitNumber(of: reference) }
@@ -174,7 +194,9 @@ package struct PolicyCompiler: Sendable {
         let subject = use(policy.selector)
         var rules: [(direction: Direction, rule: CompiledRule)] = []
         var limits = CompiledLimits(endpoint: policy.limits)
-        for (place, (rule, reference)) in policy.referencedRules.enumerated() {
+        var places = RulePlaces()
+        for (place, rule) in policy.rules.enumerated() {
+            let reference = policy.reference(rule, places.next(in: rule.list))
             if rule.verifyHost, policy.mode == .enforce { ledger.need(.verifiedHosts, 1) }
             if let compiled = compiled(rule, reference, policy, name, place) {
                 rules.append((rule.direction, compiled))
@@ -187,25 +209,23 @@ package struct PolicyCompiler: Sendable {
         let directions = policy.tier == .standard ? Array(policy.directions) : []
         let isEnforced = policy.mode == .enforce
         let compiled = CompiledPolicy(
-            name: name, subject: subject, selecting: isEnforced ? directions : [],
+            policy, name: name, subject: subject, selecting: isEnforced ? directions : [],
             auditing: isEnforced ? [] : directions, rules: rules,
             limits: isEnforced && !limits.isEmpty ? limits : nil)
-        for number in compiled.peerSelectors {
-            selectors[number, default: SelectorState()].mentions[subject, default: 0] += 1
-        }
+        for number in compiled.peerSelectors { selectors[number].mentions[subject, default: 0] += 1 }
         for (direction, rule) in rules where direction == .egress && rule.speaksOfAddresses {
             for name in rule.names { portBooks[name.name, default: [:]][subject, default: 0] += 1 }
         }
-        selectors[subject]?.book.add(compiled)
+        selectors[subject].book.add(compiled)
         note(compiled, isNew: true, &change)
         policies[name] = compiled
-        sources[name] = policy
-        for block in policy.mentionedBlocks where blocks.insert(block) { change.blocks.insert(block) }
-        for name in policy.mentionedEndpoints {
+        let mentions = policy.mentions
+        for block in mentions.blocks where blocks.insert(block) { change.blocks.insert(block) }
+        for name in mentions.endpoints {
             pins[name, default: 0] += 1
             if pins[name] == 1 { change.pins.insert(name) }
         }
-        for name in policy.mentionedPorts {
+        for name in mentions.ports {
             portNames[name, default: 0] += 1
             if portNames[name] == 1 { change.portNames.insert(name) }
         }
@@ -219,6 +239,14 @@ package struct PolicyCompiler: Sendable {
         if policy.tier == .standard, action == .pass || !policy.directions.contains(rule.direction) {
             return nil
         }
+        var allowance = Outcome.allow
+        if action == .allow, rule.limit != nil {
+            // Without a number its limit could not be kept. The manager sees to it that there is one.
+            guard let number = limitNumber(of: reference) else { return nil }
+            allowance = Outcome(rawValue: number)
+        }
+        // In audit mode there is nothing to tell of what would be led to the proxy.
+        if rule.verifyHost, policy.mode == .enforce { allowance = .unverifiedHost }
         var placed = CompiledRule.Peers.anyone
         if let peers {
             var selectors: [Int] = []
@@ -235,14 +263,6 @@ package struct PolicyCompiler: Sendable {
             }
             placed = .some(selectors: selectors, blocks: blocks, domains: domains)
         }
-        var allowance = Outcome.allow
-        if action == .allow, rule.limit != nil {
-            // Without a number its limit could not be kept. The manager sees to it that there is one.
-            guard let number = limitNumber(of: reference) else { return nil }
-            allowance = Outcome(rawValue: number)
-        }
-        // In audit mode there is nothing to tell of what would be led to the proxy.
-        if rule.verifyHost, policy.mode == .enforce { allowance = .unverifiedHost }
         let outcome: Outcome? =
             switch action {
             case .allow: allowance
@@ -269,8 +289,8 @@ package struct PolicyCompiler: Sendable {
     func addresses(affectedBy delta: RulesetDelta) -> Set<IPAddress>? {
         let few = 16
         var found: Set<IPAddress> = []
-        for row in [delta.removed.keys, delta.added.keys].joined() {
-            switch row {
+        for change in [delta.removed, delta.added].joined() {
+            switch change.row {
             case .identity(let address), .quarantined(let address), .named(let address, _):
                 found.insert(address)
             // Who had the number and has it no more has another one now.

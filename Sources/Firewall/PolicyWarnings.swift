@@ -33,7 +33,7 @@ extension PolicyCompiler {
             || compiled.peerSelectors.contains(where: isIdle)
     }
 
-    private func isIdle(_ selector: Int) -> Bool { selectors[selector]?.identities.isEmpty ?? true }
+    private func isIdle(_ selector: Int) -> Bool { selectors[selector].identities.isEmpty }
 
     private func peers(of rule: PolicyRule, _ reference: RuleReference) -> [String] {
         var idle = 0
@@ -55,6 +55,6 @@ extension PolicyCompiler {
     /// Whoever says "all" means whoever there may be.
     private func matchesNobody(_ selector: EndpointSelector) -> Bool {
         guard selector != EndpointSelector(), let number = index.known(selector) else { return false }
-        return selectors[number]?.identities.isEmpty ?? false
+        return selectors[number].identities.isEmpty
     }
 }

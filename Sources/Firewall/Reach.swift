@@ -29,8 +29,8 @@ extension PolicyCompiler {
     /// The endpoints whose rules a difference changes.
     package func endpoints(affectedBy delta: RulesetDelta) -> Set<String> {
         var found: Set<String> = []
-        for row in [delta.removed.keys, delta.added.keys].joined() {
-            switch row {
+        for change in [delta.removed, delta.added].joined() {
+            switch change.row {
             case .identity(let address), .quarantined(let address), .named(let address, _):
                 if let owner = owners[address] { found.insert(owner) }
             case .pair(_, let subject, _), .segment(_, let subject, _, _):
@@ -45,7 +45,7 @@ extension PolicyCompiler {
 
     /// Where the runs of addresses begin that an endpoint's rules treat alike, of one family.
     package func addressCuts(of address: IPAddress) -> Set<IPAddress> {
-        guard let subject = rows[.identity(address)].flatMap({ subjects[$0] }) else { return [] }
+        guard let subject = ledger[.identity(address)].flatMap({ subjects[$0] }) else { return [] }
         var cuts: Set<IPAddress> = [IPAddress(address.family, bits: 0)]
         for segment in subject.segments.values.joined() where segment.first.family == address.family {
             cuts.insert(segment.first)
@@ -57,7 +57,7 @@ extension PolicyCompiler {
     }
 
     /// What an address stands for in `reach`: addresses with equal ones are treated alike by all others.
-    package func likeness(_ address: IPAddress) -> UInt32? { rows[.identity(address)] }
+    package func likeness(_ address: IPAddress) -> UInt32? { ledger[.identity(address)] }
 }
 
 /// Parts of ascending disjoint ranges that both have.

@@ -130,11 +130,11 @@ extension FirewallPlane {
     mutating func apply(
         _ changes: ElementChanges, _ delta: RulesetDelta, _ context: String, isUrgent: Bool = false
     ) throws(FirewallError) {
-        guard isUrgent || compiler.rows.count <= rowLimit || delta.added.count <= delta.removed.count else {
+        guard isUrgent || compiler.rowCount <= rowLimit || delta.added.count <= delta.removed.count else {
             throw FirewallError(
                 code: .tooLarge,
                 context:
-                    "\(context): it comes to \(compiler.rows.count) elements of the kernel's sets, \(rowLimit) at most"
+                    "\(context): it comes to \(compiler.rowCount) elements of the kernel's sets, \(rowLimit) at most"
             )
         }
         let batch = changes.batch(delta, generation)

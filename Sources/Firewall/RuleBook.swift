@@ -7,10 +7,7 @@ internal import Wire
 struct RuleBook: Sendable {
     /// Of one direction.
     struct Side: Sendable {
-        /// Policies of the standard tier that have the direction.
-        var selecting = 0
-        /// As `selecting`, of policies in audit mode.
-        var auditing = 0
+        var counts = Counts()
         var anyone: [CompiledRule] = []
         /// By the number of the peer's selector.
         var bySelector: [Int: [CompiledRule]] = [:]
@@ -18,6 +15,18 @@ struct RuleBook: Sendable {
         var byDomain: [DomainPattern: [CompiledRule]] = [:]
         /// How many rules that speak of addresses name a port of the destination.
         var portNames: [String: Int] = [:]
+
+        /// Of policies of the standard tier that have the direction.
+        struct Counts: Sendable {
+            var selecting = 0
+            /// As `selecting`, of policies in audit mode.
+            var auditing = 0
+
+            static func += (sum: inout Counts, more: Counts) {
+                sum.selecting += more.selecting
+                sum.auditing += more.auditing
+            }
+        }
 
         /// A rule that speaks of a block without some parts of it.
         struct Addressed: Sendable {
@@ -122,27 +131,28 @@ struct RuleBook: Sendable {
 
     mutating func add(_ policy: CompiledPolicy) {
         policies += 1
-        for direction in policy.selecting { self[direction].selecting += 1 }
-        for direction in policy.auditing { self[direction].auditing += 1 }
+        for direction in policy.selecting { self[direction].counts.selecting += 1 }
+        for direction in policy.auditing { self[direction].counts.auditing += 1 }
         for (direction, rule) in policy.rules {
             self[direction].add(rule, namesDestination: direction == .egress)
         }
-        limits[policy.name] = policy.limits
+        if let limits = policy.limits { self.limits[policy.name] = limits }
     }
 
     mutating func remove(_ policy: CompiledPolicy) {
         policies -= 1
-        for direction in policy.selecting { self[direction].selecting -= 1 }
-        for direction in policy.auditing { self[direction].auditing -= 1 }
+        for direction in policy.selecting { self[direction].counts.selecting -= 1 }
+        for direction in policy.auditing { self[direction].counts.auditing -= 1 }
         for (direction, rule) in policy.rules {
             self[direction].remove(rule, namesDestination: direction == .egress)
         }
-        limits[policy.name] = nil
+        if policy.limits != nil { limits[policy.name] = nil }
     }
 }
 
-/// A policy with its selectors by number.
-struct CompiledPolicy: Sendable {
+/// A policy with its selectors by number. A class, since it does not change and is handed about.
+final class CompiledPolicy: Sendable {
+    let source: FirewallPolicy
     let name: String
     /// The number of the selector of the endpoints that it is for.
     let subject: Int
@@ -152,12 +162,25 @@ struct CompiledPolicy: Sendable {
     let auditing: [Direction]
     let rules: [(direction: Direction, rule: CompiledRule)]
     let limits: CompiledLimits?
-
     /// The numbers of all selectors of rules, with repetitions.
-    var peerSelectors: [Int] {
-        rules.flatMap { one -> [Int] in
-            if case .some(let selectors, _, _) = one.rule.peers { selectors } else { [] }
+    let peerSelectors: [Int]
+
+    init(
+        _ source: FirewallPolicy, name: String, subject: Int, selecting: [Direction], auditing: [Direction],
+        rules: [(direction: Direction, rule: CompiledRule)], limits: CompiledLimits?
+    ) {
+        self.source = source
+        self.name = name
+        self.subject = subject
+        self.selecting = selecting
+        self.auditing = auditing
+        self.rules = rules
+        self.limits = limits
+        var peers: [Int] = []
+        for (_, rule) in rules {
+            if case .some(let selectors, _, _) = rule.peers { peers += selectors }
         }
+        peerSelectors = peers
     }
 }
 

@@ -26,13 +26,41 @@ package enum Row: Hashable, Sendable {
     /// (number of a rule, of the endpoint, way of a connection) → kilobits a second
     case ruleBandwidth(rule: UInt32, endpoint: UInt32, isReply: Bool)
     /// host end of a link → packets a second that its endpoint gets or sends
-    case packets(Direction, port: String)
+    case packets(Direction, port: LinkName)
+}
+
+/// The name of a network interface as the kernel's sets hold it: at most 15 bytes (IFNAMSIZ), zeros behind them.
+///
+/// Two numbers and no text, so that rows are copied without counting references.
+package struct LinkName: Hashable, Sendable {
+    private let high: UInt64
+    private let low: UInt64
+
+    /// What is longer is cut.
+    package init(_ name: String) {
+        var bits: UInt128 = 0
+        for byte in name.utf8.prefix(15) { bits = bits << 8 | UInt128(byte) }
+        bits <<= 8 * UInt128(16 - min(name.utf8.count, 15))
+        high = UInt64(truncatingIfNeeded: bits >> 64)
+        low = UInt64(truncatingIfNeeded: bits)
+    }
+
+    /// Sixteen.
+    var bytes: [UInt8] {
+        [high, low].flatMap { half in (0..<8).map { UInt8(truncatingIfNeeded: half >> (56 - 8 * $0)) } }
+    }
+}
+
+/// A row and its value.
+package struct RowValue: Sendable {
+    package let row: Row
+    package let value: UInt32
 }
 
 /// What changes in the kernel when the compiler's input changed: the difference, nothing else.
-package struct RulesetDelta: Hashable, Sendable {
-    package var removed: [Row: UInt32] = [:]
-    package var added: [Row: UInt32] = [:]
+package struct RulesetDelta: Sendable {
+    package var removed: [RowValue] = []
+    package var added: [RowValue] = []
     /// Chains that come (true) or go.
     package var chains: [OptionalChains: Bool] = [:]
 

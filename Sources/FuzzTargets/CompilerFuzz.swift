@@ -217,14 +217,15 @@ private struct CompilerWorld {
     // MARK: What must hold
 
     private mutating func apply(_ delta: RulesetDelta) {
-        for row in delta.removed.keys { rows[row] = nil }
-        for (row, value) in delta.added { rows[row] = value }
+        for one in delta.removed { rows[one.row] = nil }
+        for one in delta.added { rows[one.row] = one.value }
     }
 
     private mutating func follow(_ delta: RulesetDelta?) -> String? {
-        for (row, value) in delta?.removed ?? [:] where rows[row] != value { return "\(row) was not there" }
-        for row in (delta?.added ?? [:]).keys where rows[row] != nil && delta?.removed[row] == nil {
-            return "\(row) was there"
+        for one in delta?.removed ?? [] where rows[one.row] != one.value { return "\(one.row) was not there" }
+        let removed = Set((delta?.removed ?? []).map(\.row))
+        for one in delta?.added ?? [] where rows[one.row] != nil && !removed.contains(one.row) {
+            return "\(one.row) was there"
         }
         if let delta { apply(delta) }
         return rows == compiler.rows ? nil : "the differences do not add up to the rows"
@@ -238,7 +239,7 @@ private struct CompilerWorld {
         for (index, known) in told {
             for (address, names) in known { _ = anew.setNames(names, of: address, toldTo: "id\(index)") }
         }
-        if anew.rows.count != compiler.rows.count { return "the way to a state shows in its rows" }
+        if anew.rowCount != compiler.rowCount { return "the way to a state shows in its rows" }
         return overlap() ?? disagreement()
     }
 

@@ -4,19 +4,19 @@ public enum LabelSyntax {
     public static let limit = 64
 
     /// - Throws: `ModelError.invalid` naming `field` and the key or value that is refused.
-    public static func check(_ labels: Labels, field: String) throws(ModelError) {
+    public static func check(_ labels: Labels, field: @autoclosure () -> String) throws(ModelError) {
         guard labels.count <= limit else {
-            throw .invalid(field, "\(labels.count)", "at most \(limit) labels")
+            throw .invalid(field(), "\(labels.count)", "at most \(limit) labels")
         }
         // Mostly all are plain. If not, the same one is named each time.
         if labels.allSatisfy({ isLabelName($0.key) && ($0.value.isEmpty || isLabelName($0.value)) }) {
             return
         }
         for (key, value) in labels.sorted(by: { $0.key < $1.key }) {
-            try checkKey(key, field: field)
+            try checkKey(key, field: field())
             guard value.isEmpty || isLabelName(value) else {
                 throw .invalid(
-                    "\(field).\(key)", value,
+                    "\(field()).\(key)", value,
                     "must be empty, or 1 to 63 letters, digits, '-', '_' and '.' with neither end a sign"
                 )
             }
@@ -24,20 +24,20 @@ public enum LabelSyntax {
     }
 
     /// - Throws: `ModelError.invalid` naming `field` and the key or value that is refused.
-    static func check(_ requirement: LabelRequirement, field: String) throws(ModelError) {
+    static func check(_ requirement: LabelRequirement, field: @autoclosure () -> String) throws(ModelError) {
         let takesValues = requirement.condition == .isIn || requirement.condition == .isNotIn
         guard takesValues != requirement.values.isEmpty else {
             throw .invalid(
-                "\(field).\(requirement.key)", requirement.condition.rawValue,
+                "\(field()).\(requirement.key)", requirement.condition.rawValue,
                 takesValues ? "needs values" : "takes no values")
         }
         guard requirement.values.count <= PolicyLimits.labelValues else {
             throw .invalid(
-                "\(field).\(requirement.key)", "\(requirement.values.count)",
+                "\(field()).\(requirement.key)", "\(requirement.values.count)",
                 "at most \(PolicyLimits.labelValues) values")
         }
-        try check([requirement.key: ""], field: field)
-        for value in requirement.values.sorted() { try check([requirement.key: value], field: field) }
+        try check([requirement.key: ""], field: field())
+        for value in requirement.values.sorted() { try check([requirement.key: value], field: field()) }
     }
 
     /// Labels after some were set and others removed.
@@ -100,9 +100,9 @@ public enum LabelSyntax {
 /// A runtime's name for a container, such as 64 hexadecimal digits or `web_1.old`.
 public enum ContainerID {
     /// - Throws: `ModelError.invalid` naming `field` and the value.
-    public static func check(_ id: String, field: String) throws(ModelError) {
+    public static func check(_ id: String, field: @autoclosure () -> String) throws(ModelError) {
         guard (1...128).contains(id.utf8.count), id.utf8.allSatisfy({ (0x21...0x7e).contains($0) }) else {
-            throw .invalid(field, id, "must be 1 to 128 printable ASCII characters without spaces")
+            throw .invalid(field(), id, "must be 1 to 128 printable ASCII characters without spaces")
         }
     }
 }

@@ -18,8 +18,10 @@ extension FirewallPolicy {
             rules = Self.stamped(.trusted, [PolicyRule(peers: trustedPeers, ports: allowPorts)])
         }
         // In the order of `RuleList.allCases`.
-        rules += Self.stamped(.ingress, ingress) + Self.stamped(.egress, egress)
-        rules += Self.stamped(.ingressDeny, ingressDeny) + Self.stamped(.egressDeny, egressDeny)
+        rules += Self.stamped(.ingress, ingress)
+        rules += Self.stamped(.egress, egress)
+        rules += Self.stamped(.ingressDeny, ingressDeny)
+        rules += Self.stamped(.egressDeny, egressDeny)
     }
 
     /// New connections a second that each selected endpoint accepts; nil is no limit.
@@ -35,13 +37,13 @@ extension FirewallPolicy {
 
     /// Ports of the shorthand for ingress, from `trustedPeers` or from anyone.
     public var allowPorts: [PortMatch]? {
-        get { rules(.trusted).first?.ports }
+        get { rules.first { $0.list == .trusted }?.ports }
         set { setShorthand(newValue, trustedPeers) }
     }
 
     /// Peers of the shorthand for ingress, on `allowPorts` or on all ports.
     public var trustedPeers: [PolicyPeer]? {
-        get { rules(.trusted).first?.peers }
+        get { rules.first { $0.list == .trusted }?.peers }
         set { setShorthand(allowPorts, newValue) }
     }
 
@@ -70,7 +72,8 @@ extension FirewallPolicy {
     }
 
     private static func stamped(_ list: RuleList, _ rules: [PolicyRule]) -> [PolicyRule] {
-        rules.map { rule in
+        guard !rules.isEmpty else { return [] }
+        return rules.map { rule in
             var rule = rule
             (rule.list, rule.action) = (list, list.denies ? .deny : .allow)
             return rule

@@ -25,24 +25,24 @@ public typealias Labels = [String: String]
 /// end a dash).
 public enum Name {
     /// - Throws: `ModelError.invalid` naming `field` and the value.
-    public static func check(_ name: String, field: String) throws(ModelError) {
-        let bytes = Array(name.utf8)
+    public static func check(_ name: String, field: @autoclosure () -> String) throws(ModelError) {
+        let bytes = name.utf8
         func isLetterOrDigit(_ byte: UInt8) -> Bool { (97...122).contains(byte) || (48...57).contains(byte) }
         guard (1...63).contains(bytes.count), bytes.allSatisfy({ isLetterOrDigit($0) || $0 == 45 }),
-            isLetterOrDigit(bytes[0]), isLetterOrDigit(bytes[bytes.count - 1])
+            bytes.first.map(isLetterOrDigit) ?? false, bytes.last.map(isLetterOrDigit) ?? false
         else {
             throw .invalid(
-                field, name, "must be a DNS label: 1 to 63 of a-z, 0-9 and '-', not '-' at either end")
+                field(), name, "must be a DNS label: 1 to 63 of a-z, 0-9 and '-', not '-' at either end")
         }
     }
 
     /// The name of a port (IANA service names, RFC 6335 section 5.1, in lower case as in Kubernetes).
-    static func checkPort(_ name: String, field: String) throws(ModelError) {
-        guard (try? check(name, field: field)) != nil, name.utf8.count <= 15, !name.contains("--"),
+    static func checkPort(_ name: String, field: @autoclosure () -> String) throws(ModelError) {
+        guard (try? check(name, field: field())) != nil, name.utf8.count <= 15, !name.contains("--"),
             name.utf8.contains(where: { (97...122).contains($0) })
         else {
             throw .invalid(
-                field, name,
+                field(), name,
                 "must be 1 to 15 of a-z, 0-9 and single '-', with a letter, not '-' at either end")
         }
     }

@@ -146,15 +146,36 @@ public struct FirewallPolicy: Hashable, Sendable, Codable {
 
     /// Every rule with the reference that names it.
     public var referencedRules: [(rule: PolicyRule, reference: RuleReference)] {
-        var counts: [RuleList: Int] = [:]
-        return rules.map { rule in
-            counts[rule.list, default: 0] += 1
-            return (
-                rule,
-                RuleReference(
-                    policy: id, list: rule.list, number: counts[rule.list] ?? 1, name: rule.name, tier: tier,
-                    action: rule.effect.action)
-            )
+        var places = RulePlaces()
+        return rules.map { ($0, reference($0, places.next(in: $0.list))) }
+    }
+
+    /// - Parameter index: in its list, from 0.
+    package func reference(_ rule: PolicyRule, _ index: Int) -> RuleReference {
+        RuleReference(
+            policy: id, list: rule.list, number: index + 1, name: rule.name, tier: tier,
+            action: rule.effect.action)
+    }
+}
+
+/// Counts rules by list, for the place that each has in its own.
+package struct RulePlaces {
+    private var counts = (trusted: 0, ingress: 0, egress: 0, ingressDeny: 0, egressDeny: 0)
+
+    package init() {}
+
+    /// The index of the list's next rule, from 0.
+    package mutating func next(in list: RuleList) -> Int {
+        func next(_ count: inout Int) -> Int {
+            defer { count += 1 }
+            return count
+        }
+        return switch list {
+        case .trusted: next(&counts.trusted)
+        case .ingress: next(&counts.ingress)
+        case .egress: next(&counts.egress)
+        case .ingressDeny: next(&counts.ingressDeny)
+        case .egressDeny: next(&counts.egressDeny)
         }
     }
 }

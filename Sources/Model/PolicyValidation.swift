@@ -36,13 +36,16 @@ extension FirewallPolicy {
     }
 }
 
-/// Collects what is wrong instead of stopping at the first.
+/// Collects what is wrong instead of stopping at the first. Paths are put together where something is.
 private struct PolicyCheck {
     private(set) var problems: [ModelError] = []
 
-    private mutating func refuse(_ field: String, _ value: some CustomStringConvertible, _ reason: String) {
+    private mutating func refuse(
+        _ field: @autoclosure () -> String, _ value: some CustomStringConvertible,
+        _ reason: @autoclosure () -> String
+    ) {
         guard problems.count < PolicyLimits.problems else { return }
-        problems.append(.invalid(field, value.description, reason))
+        problems.append(.invalid(field(), value.description, reason()))
     }
 
     private mutating func attempt(_ body: () throws(ModelError) -> Void) {
@@ -54,8 +57,8 @@ private struct PolicyCheck {
     mutating func policy(_ policy: FirewallPolicy) {
         attempt { () throws(ModelError) in try policy.id.check() }
         dialect(policy)
-        selector(policy.selector, policy.id.dialect == .native ? "endpoints" : "spec")
         let isNative = policy.id.dialect == .native
+        selector(policy.selector, isNative ? "endpoints" : "spec")
         for direction in Direction.allCases {
             limit(
                 policy.limits[direction], "limits.\(direction.rawValue)",
@@ -78,13 +81,13 @@ private struct PolicyCheck {
         }
         if let ports = policy.allowPorts { self.ports(ports, "allowPorts") }
         if let peers = policy.trustedPeers { self.peers(peers, "trustedPeers") }
-        let prefix = policy.id.dialect == .native ? "" : "spec."
-        for list in RuleList.allCases where list != .trusted {
-            for (index, rule) in policy.rules(list).enumerated() {
-                let path = "\(prefix)\(list.rawValue)[\(index)]"
-                self.rule(rule, list, path)
-                if rule.verifyHost { verifyHost(rule, policy.tier, path) }
-            }
+        var places = RulePlaces()
+        for rule in policy.rules where rule.list != .trusted {
+            let list = rule.list
+            let index = places.next(in: list)
+            var path: String { "\(isNative ? "" : "spec.")\(list.rawValue)[\(index)]" }
+            self.rule(rule, list, path)
+            if rule.verifyHost { verifyHost(rule, policy.tier, path) }
         }
     }
 
@@ -121,6 +124,7 @@ private struct PolicyCheck {
         if policy.directions.isEmpty, policy.limits.isEmpty {
             refuse("directions", "[]", "the policy would do nothing: name ingress, egress or both")
         }
+        guard !policy.rules.allSatisfy({ policy.directions.contains($0.direction) }) else { return }
         for list in RuleList.allCases
         where !policy.rules(list).isEmpty && !policy.directions.contains(list.direction) {
             let field =
@@ -131,43 +135,48 @@ private struct PolicyCheck {
         }
     }
 
-    private mutating func rule(_ rule: PolicyRule, _ list: RuleList, _ path: String) {
+    private mutating func rule(_ rule: PolicyRule, _ list: RuleList, _ path: @autoclosure () -> String) {
         if let peers = rule.peers {
-            let field = "\(path).\(list.direction == .ingress ? "from" : "to")"
+            var field: String { "\(path()).\(list.direction == .ingress ? "from" : "to")" }
             if peers.isEmpty, list.denies {
                 refuse(field, "[]", "denies nobody; leave it out to mean anyone")
             }
             self.peers(peers, field, mayNameDomains: list == .egress && rule.action == .allow)
         }
-        if let ports = rule.ports { self.ports(ports, "\(path).ports") }
+        if let ports = rule.ports { self.ports(ports, "\(path()).ports") }
         guard let limit = rule.limit else { return }
         if list.denies || rule.action != .allow {
-            refuse("\(path).limit", rule.action.rawValue, "only a rule that allows can limit")
+            refuse("\(path()).limit", rule.action.rawValue, "only a rule that allows can limit")
         }
         if limit.isEmpty {
-            refuse("\(path).limit", "{}", "limits nothing: give connections, packets or bandwidth")
+            refuse("\(path()).limit", "{}", "limits nothing: give connections, packets or bandwidth")
         }
-        self.limit(limit, "\(path).limit")
+        self.limit(limit, "\(path()).limit")
     }
 
     /// - Parameter connections: what the field is called, where not by its path.
-    private mutating func limit(_ limit: TrafficLimit, _ path: String, connections: String? = nil) {
+    private mutating func limit(
+        _ limit: TrafficLimit, _ path: @autoclosure () -> String, connections: String? = nil
+    ) {
         if let number = limit.connections, !PolicyLimits.connections.contains(number) {
             refuse(
-                connections ?? "\(path).connections", number, "must be 1 to 1000000 new connections a second")
+                connections ?? "\(path()).connections", number,
+                "must be 1 to 1000000 new connections a second")
         }
         if let number = limit.packets, !PolicyLimits.packets.contains(number) {
-            refuse("\(path).packets", number, "must be 1 to 10000000 packets a second")
+            refuse("\(path()).packets", number, "must be 1 to 10000000 packets a second")
         }
         if let bandwidth = limit.bandwidth, !PolicyLimits.bandwidth.contains(bandwidth) {
-            refuse("\(path).bandwidth", bandwidth, "must be 16kbit to 100gbit")
+            refuse("\(path()).bandwidth", bandwidth, "must be 16kbit to 100gbit")
         }
     }
 
     /// Only TCP has hosts that are asked for where it can be seen (of QUIC the first packet is encrypted, if with a
     /// key that anyone can make).
-    private mutating func verifyHost(_ rule: PolicyRule, _ tier: PolicyTier, _ path: String) {
-        let field = "\(path).verifyHost"
+    private mutating func verifyHost(
+        _ rule: PolicyRule, _ tier: PolicyTier, _ path: @autoclosure () -> String
+    ) {
+        var field: String { "\(path()).verifyHost" }
         if tier != .standard { refuse(field, true, "has no meaning in tier \(tier.name)") }
         if rule.domains.isEmpty || rule.domains.count != rule.peers?.count {
             refuse(field, true, "needs toFQDNs, and nothing beside it")
@@ -178,60 +187,64 @@ private struct PolicyCheck {
         }
         for (index, port) in ports.enumerated() {
             guard case .range(let range) = port, range.transport == .tcp else {
-                refuse("\(path).ports[\(index)]", port, "verifyHost needs ports of TCP")
+                refuse("\(path()).ports[\(index)]", port, "verifyHost needs ports of TCP")
                 continue
             }
         }
     }
 
-    private mutating func ports(_ ports: [PortMatch], _ path: String) {
-        if ports.isEmpty { refuse(path, "[]", "names no port; leave it out to mean all ports") }
+    private mutating func ports(_ ports: [PortMatch], _ path: @autoclosure () -> String) {
+        if ports.isEmpty { refuse(path(), "[]", "names no port; leave it out to mean all ports") }
         for (index, port) in ports.enumerated() {
             switch port {
             case .range(let range):
                 guard range.ports != 0...UInt16.max else { continue }
-                if range.transport == .icmp { refuse("\(path)[\(index)]", range, "icmp has no ports") }
-                if range.ports.lowerBound == 0 { refuse("\(path)[\(index)]", range, "port 0 does not exist") }
+                if range.transport == .icmp { refuse("\(path())[\(index)]", range, "icmp has no ports") }
+                if range.ports.lowerBound == 0 {
+                    refuse("\(path())[\(index)]", range, "port 0 does not exist")
+                }
             case .named(let name, _):
-                attempt { () throws(ModelError) in try Name.checkPort(name, field: "\(path)[\(index)]") }
+                attempt { () throws(ModelError) in try Name.checkPort(name, field: "\(path())[\(index)]") }
             }
         }
     }
 
-    private mutating func peers(_ peers: [PolicyPeer], _ path: String, mayNameDomains: Bool = false) {
+    private mutating func peers(
+        _ peers: [PolicyPeer], _ path: @autoclosure () -> String, mayNameDomains: Bool = false
+    ) {
         for (index, peer) in peers.enumerated() {
             switch peer {
-            case .endpoints(let selector): self.selector(selector, "\(path)[\(index)]")
+            case .endpoints(let selector): self.selector(selector, "\(path())[\(index)]")
             case .cidr(let block, let except):
                 for (number, inner) in except.enumerated() where !block.contains(inner) {
-                    refuse("\(path)[\(index)].except[\(number)]", inner, "must lie inside \(block)")
+                    refuse("\(path())[\(index)].except[\(number)]", inner, "must lie inside \(block)")
                 }
             case .domain(let pattern):
                 if !mayNameDomains {
-                    refuse("\(path)[\(index)]", pattern, "only rules that allow egress can name domains")
+                    refuse("\(path())[\(index)]", pattern, "only rules that allow egress can name domains")
                 }
             case .unknown: break
             }
         }
     }
 
-    private mutating func selector(_ selector: EndpointSelector, _ path: String) {
-        labels(selector.labels, "\(path).labels")
-        labels(selector.networkLabels, "\(path).networkLabels")
+    private mutating func selector(_ selector: EndpointSelector, _ path: @autoclosure () -> String) {
+        labels(selector.labels, "\(path()).labels")
+        labels(selector.networkLabels, "\(path()).networkLabels")
         if let network = selector.network {
-            attempt { () throws(ModelError) in try Name.check(network, field: "\(path).network") }
+            attempt { () throws(ModelError) in try Name.check(network, field: "\(path()).network") }
         }
         guard let names = selector.endpoints else { return }
-        if names.isEmpty { refuse("\(path).names", "[]", "names no endpoint") }
+        if names.isEmpty { refuse("\(path()).names", "[]", "names no endpoint") }
         for name in names.sorted() {
-            attempt { () throws(ModelError) in try ContainerID.check(name, field: "\(path).names") }
+            attempt { () throws(ModelError) in try ContainerID.check(name, field: "\(path()).names") }
         }
     }
 
-    private mutating func labels(_ selector: LabelSelector, _ path: String) {
-        attempt { () throws(ModelError) in try LabelSyntax.check(selector.matchLabels, field: path) }
+    private mutating func labels(_ selector: LabelSelector, _ path: @autoclosure () -> String) {
+        attempt { () throws(ModelError) in try LabelSyntax.check(selector.matchLabels, field: path()) }
         for one in selector.matchExpressions {
-            attempt { () throws(ModelError) in try LabelSyntax.check(one, field: path) }
+            attempt { () throws(ModelError) in try LabelSyntax.check(one, field: path()) }
         }
     }
 }

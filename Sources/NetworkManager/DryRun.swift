@@ -11,7 +11,7 @@ extension NetworkManager {
     /// - Throws: as `apply` would.
     public func preview(_ policies: [FirewallPolicy]) async throws -> PolicyEffect {
         let changes = try changes(policies)
-        let changed = zip(policies, changes).filter { $0.1 != .unchanged }.map(\.0)
+        let changed = changed(policies, changes)
         guard !changed.isEmpty else {
             var effect = PolicyEffect()
             effect.changes = changes
@@ -43,10 +43,10 @@ private struct DryRun: Sendable {
     ) async throws -> DryRun {
         var next = compiler
         let delta = next.setPolicies(changed)
-        guard next.rows.count <= rowLimit else {
+        guard next.rowCount <= rowLimit else {
             throw ModelError.exhausted(
                 "policies", "\(changed.count)",
-                "they come to \(next.rows.count) elements of the kernel's sets, \(rowLimit) at most")
+                "they come to \(next.rowCount) elements of the kernel's sets, \(rowLimit) at most")
         }
         let names = Set(changed.map(\.name))
         return DryRun(

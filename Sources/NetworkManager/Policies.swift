@@ -12,12 +12,12 @@ extension NetworkManager {
     @discardableResult
     public func apply(_ policies: [FirewallPolicy]) throws -> [PolicyChange] {
         let changes = try changes(policies)
-        let changed = zip(policies, changes).filter { $0.1 != .unchanged }.map(\.0)
-        guard !changed.isEmpty else {
+        let others = changed(policies, changes)
+        guard !others.isEmpty else {
             try cutIfDue()
             return changes
         }
-        try replacePolicies(changed, removing: [])
+        try replacePolicies(others, removing: [])
         return changes
     }
 
@@ -35,6 +35,13 @@ extension NetworkManager {
             guard let old = directory.policies[policy.name] else { return .created }
             return old == policy ? .unchanged : .updated
         }
+    }
+
+    /// Those of the policies that are not in force as they are.
+    /// - Parameter changes: what applying each would do, in the same order.
+    func changed(_ policies: [FirewallPolicy], _ changes: [PolicyChange]) -> [FirewallPolicy] {
+        guard changes.contains(.unchanged) else { return policies }
+        return zip(policies, changes).filter { $0.1 != .unchanged }.map(\.0)
     }
 
     /// Removes a policy. Connections that it allowed are cut before the call returns.

@@ -45,14 +45,24 @@ import Wire
         ])
         let number = try #require(compiler.rows[.limited(endpoint.addresses[0])])
         #expect(compiler.rows[.connections(scope: Direction.ingress.ownScope, endpoint: number)] == 5)
-        #expect(compiler.rows[.packets(.ingress, port: endpoint.hostInterfaceName)] == 50)
+        #expect(compiler.rows[.packets(.ingress, port: LinkName(endpoint.hostInterfaceName))] == 50)
         #expect(compiler.bandwidths[endpoint.id]?.ingress == Bandwidth(kilobits: 20))
         #expect(compiler.takeReshaped() == [endpoint.id])
         let delta = compiler.setPolicies([], removing: ["b"])
-        #expect(compiler.rows[.packets(.ingress, port: endpoint.hostInterfaceName)] == 100)
+        #expect(compiler.rows[.packets(.ingress, port: LinkName(endpoint.hostInterfaceName))] == 100)
         #expect(delta.added.count == 1 && delta.removed.count == 1, "one element for another")
         #expect(compiler.takeReshaped() == [endpoint.id] && compiler.bandwidths.isEmpty)
         #expect(compiler.setPolicies([], removing: ["a"]).chains == [.packetLimits: false])
+    }
+
+    @Test(arguments: [
+        ("", []), ("v", [0x76]), ("veth0123456789a", Array("veth0123456789a".utf8)),
+        ("longer than a name can be", Array("longer than a n".utf8)),
+    ])
+    func `a link is called in the sets as the kernel calls it, with zeros behind`(
+        name: String, bytes: [UInt8]
+    ) {
+        #expect(LinkName(name).bytes == bytes + [UInt8](repeating: 0, count: 16 - bytes.count))
     }
 
     @Test func `a rule with a limit leaves its number in the marks of its connections`() throws {
@@ -65,7 +75,7 @@ import Wire
         ])
         let other = try LimitRowsTests.endpoint(network, 6, "front")
         let added = compiler.setEndpoint(other)
-        #expect(added.added.keys.filter { if case .identity = $0 { false } else { true } }.count >= 11)
+        #expect(added.added.filter { if case .identity = $0.row { false } else { true } }.count >= 11)
         func mark(_ port: UInt16) -> UInt32 {
             compiler.connectionMark(
                 from: endpoint.addresses[0], to: other.addresses[0], l4proto: 6, port: port)

@@ -8,6 +8,9 @@ package struct PayloadWriter: Sendable {
     package init(capacity: Int = 256) { buffer = ByteWriter(capacity: capacity) }
     init(buffer: ByteWriter) { self.buffer = buffer }
 
+    /// Adds attributes that are written already.
+    mutating func append(_ written: ArraySlice<UInt8>) { buffer.append(written) }
+
     /// The fixed header that a family puts before its attributes.
     package mutating func header(_ build: (inout ByteWriter) -> Void) {
         build(&buffer)
@@ -46,7 +49,7 @@ package struct PayloadWriter: Sendable {
     package mutating func flag(_ type: UInt16) { attribute(type, bytes: []) }
 
     /// An attribute that holds what `build` writes. A nest longer than 65,535 bytes cannot be said in
-    /// netlink; callers split before that (see `remainingInNest`).
+    /// netlink; callers split before that.
     package mutating func nested(_ type: UInt16, _ build: (inout PayloadWriter) -> Void) {
         let start = buffer.count
         buffer.integer(UInt16(0))
@@ -65,9 +68,10 @@ package struct Request: Hashable, Sendable {
     package var subject: String
 
     package init(
-        _ type: MessageType, _ flags: MessageFlags, subject: String, _ build: (inout PayloadWriter) -> Void
+        _ type: MessageType, _ flags: MessageFlags, subject: String, capacity: Int = 256,
+        _ build: (inout PayloadWriter) -> Void
     ) {
-        var writer = PayloadWriter()
+        var writer = PayloadWriter(capacity: capacity)
         build(&writer)
         self.type = type
         self.flags = flags

@@ -141,31 +141,31 @@ package struct NftBatch: Hashable, Sendable {
         _ kind: NftMessage, _ flags: MessageFlags, _ elements: [NftElement], _ set: NftSet, _ verb: String,
         _ preposition: String, keyOnly: Bool
     ) {
-        var part: [[UInt8]] = []
-        var size = 0
-        func flush(_ batch: inout NftBatch) {
-            guard !part.isEmpty else { return }
+        func message(_ list: ArraySlice<UInt8>, _ count: Int) {
+            guard count > 0 else { return }
             let subject =
-                "\(verb) \(part.count) element\(part.count == 1 ? "" : "s") \(preposition) set \(set.name)"
-            batch.append(kind, flags, set.table, subject, capacity: size + 128) { writer in
+                "\(verb) \(count) element\(count == 1 ? "" : "s") \(preposition) set \(set.name)"
+            append(kind, flags, set.table, subject, capacity: list.count + 128) { writer in
                 writer.attribute(Nfta.ElementList.table, string: set.table.name)
                 writer.attribute(Nfta.ElementList.set, string: set.name)
-                writer.nested(Nfta.ElementList.elements) { writer in
-                    // NLA_F_NESTED: each entry is itself a list of attributes.
-                    for element in part { writer.attribute(Nfta.List.element | 0x8000, bytes: element) }
-                }
+                writer.nested(Nfta.ElementList.elements) { $0.append(list) }
             }
-            part = []
-            size = 0
         }
+        var list = PayloadWriter(capacity: min(elements.count * 64, NftBatch.nestLimit))
+        var count = 0
         for element in elements {
-            let bytes = element.encoded(keyOnly: keyOnly)
-            let length = 4 + (bytes.count + 3) / 4 * 4
-            if size + length > NftBatch.nestLimit { flush(&self) }
-            part.append(bytes)
-            size += length
+            let start = list.buffer.count
+            list.nested(Nfta.List.element) { element.encode(into: &$0, keyOnly: keyOnly) }
+            if list.buffer.count > NftBatch.nestLimit {
+                let full = list.buffer.bytes
+                message(full[..<start], count)
+                list = PayloadWriter(capacity: NftBatch.nestLimit)
+                list.append(full[start...])
+                count = 0
+            }
+            count += 1
         }
-        flush(&self)
+        message(list.buffer.bytes[...], count)
     }
 
     // MARK: Encoding
@@ -175,7 +175,7 @@ package struct NftBatch: Hashable, Sendable {
         _ build: (inout PayloadWriter) -> Void
     ) {
         messages.append(
-            Request(kind.type, flags, subject: subject) { writer in
+            Request(kind.type, flags, subject: subject, capacity: capacity) { writer in
                 writer.netfilterHeader(family: table.family.rawValue)
                 build(&writer)
             })

@@ -50,14 +50,13 @@ package struct NftElement: Hashable, Sendable {
     /// NFT_SET_ELEM_INTERVAL_END
     private static let intervalEnd: UInt32 = 0x1
 
-    /// The payload of one list entry.
+    /// Writes the payload of one list entry.
     /// - Parameter keyOnly: leave out what does not tell the element from others: enough to delete it.
-    func encoded(keyOnly: Bool) -> [UInt8] {
-        var writer = PayloadWriter(capacity: 64)
+    func encode(into writer: inout PayloadWriter, keyOnly: Bool) {
         writer.data(Nfta.Element.key, key)
         if let keyEnd { writer.data(Nfta.Element.keyEnd, keyEnd) }
         if isIntervalEnd { writer.attributeBE(Nfta.Element.flags, NftElement.intervalEnd) }
-        guard !keyOnly else { return writer.buffer.bytes }
+        guard !keyOnly else { return }
         if let data { writer.data(Nfta.Element.data, data) }
         if let verdict { writer.verdict(Nfta.Element.data, verdict) }
         if let timeoutMs { writer.attributeBE(Nfta.Element.timeout, timeoutMs) }
@@ -69,7 +68,6 @@ package struct NftElement: Hashable, Sendable {
         } else if !expressions.isEmpty {
             writer.expressions(Nfta.Element.expressions, expressions)
         }
-        return writer.buffer.bytes
     }
 
     /// Reads one list entry. Of its expressions only a counter and a limit are kept.

@@ -38,8 +38,9 @@ import Wire
         var plane = try network.inside { try FirewallPlane(rowLimit: 200) }
         let world = RandomWorld(seed: 1, policies: 0)
         let open = FirewallPolicy(name: "open", selector: EndpointSelector(), ingress: [PolicyRule()])
+        let small = FirewallPolicy(name: "large", selector: EndpointSelector(), egress: [PolicyRule()])
         try plane.start(
-            networks: world.networks, endpoints: world.members.map(\.endpoint), policies: [open])
+            networks: world.networks, endpoints: world.members.map(\.endpoint), policies: [open, small])
         let before = plane.compiler.rows
         let blocks = try (0..<200).map { PolicyPeer.cidr(try CIDR("198.18.0.\($0)/32"), except: []) }
         let large = FirewallPolicy(
@@ -52,7 +53,7 @@ import Wire
         }
         #expect(plane.compiler.rows == before)
         #expect(try !plane.reconcile())
-        try plane.setPolicies([], removing: ["open"])
+        try plane.setPolicies([], removing: ["open", "large"])
         #expect(try !plane.reconcile())
     }
 }
