@@ -9,7 +9,6 @@ from .lab import Failure
 ENDPOINTS = 1000
 POLICIES = 10000
 SIZES = (10, 1000, 100000)
-ROUNDS = 3
 # Each takes half a second of two processors and more, which other tenants of a machine have a share in.
 LOADS = 9
 
